@@ -1,0 +1,158 @@
+"""Find the coded ops of a captured graph, and put a target's own module in the place of each.
+
+A converter that wants other ops than `ferrule::coded_linear` gives a function from a site (the codec with its bias and
+activation) to a module; the graph is captured again with those modules in it.
+
+    before   x ── ferrule.coded_linear(codes, scales, bias) ── y
+    after    x ── <the target's module> ── y
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ferrule.model import Captured
+from ferrule.program import Dim, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, fx, nn
+    from torch.export import ExportedProgram
+
+    from ferrule.codec import Affine
+
+__all__ = ["CodedSite", "coded_sites", "recapture", "specialise"]
+
+
+@dataclass(frozen=True)
+class CodedSite:
+    """One coded op of a graph. kind: `linear` or `embedding`; name: the buffer that holds the codes, as a path."""
+
+    kind: str
+    name: str
+    codec: Affine
+    bias: Tensor | None
+    activation: int
+
+
+def coded_sites(program: ExportedProgram) -> list[CodedSite]:
+    """The coded ops of a program in graph order, with their tensors."""
+    module = program.module(check_guards=False)
+    return [_read_site(module, node) for node in module.graph.nodes if _is_coded(node)]
+
+
+def recapture(
+    graph: Captured,
+    make: Callable[[CodedSite], nn.Module | None] | None = None,
+    lengths: Mapping[str, int] | None = None,
+) -> Captured:
+    """Capture again, with `make(site)` in place of each coded op (None keeps it) and dynamic axes fixed to `lengths`.
+
+    lengths: dim name -> length; a dim that is absent stays dynamic. Sites that share codes share the module made.
+    """
+    import torch
+
+    import ferrule.coded  # noqa: F401  the ops must exist before the graph is run
+
+    module = graph.program.module(check_guards=False)
+    made: dict[str, str | None] = {}
+    if make is not None:
+        for node in list(module.graph.nodes):
+            if _is_coded(node):
+                _replace(module, node, _read_site(module, node), make, made)
+        module.graph.eliminate_dead_code()
+        module.delete_all_unused_submodules()
+        module.recompile()
+    lengths = lengths or {}
+    arguments = tuple(_example(spec, graph, lengths) for spec in graph.signature.inputs)
+    dims = {n: torch.export.Dim(n, min=d.min, max=d.max) for n, d in graph.signature.dims.items() if n not in lengths}
+    shapes = tuple(
+        {axis: dims[n] for axis, n in enumerate(spec.shape) if n in dims} for spec in graph.signature.inputs
+    )
+    with torch.no_grad():
+        program = torch.export.export(module, arguments, dynamic_shapes=shapes if dims else None)
+    return Captured(program, specialise(graph.signature, lengths))
+
+
+def specialise(signature: Signature, lengths: Mapping[str, int]) -> Signature:
+    """The signature with some dynamic axes fixed."""
+
+    def fix(spec: TensorSpec) -> TensorSpec:
+        return replace(spec, shape=tuple(lengths.get(n, n) if isinstance(n, str) else n for n in spec.shape))
+
+    dims: dict[str, Dim] = {n: d for n, d in signature.dims.items() if n not in lengths}
+    return replace(
+        signature,
+        inputs=tuple(fix(s) for s in signature.inputs),
+        outputs=tuple(fix(s) for s in signature.outputs),
+        dims=dims,
+    )
+
+
+def _is_coded(node: fx.Node) -> bool:
+    return node.op == "call_function" and str(node.target).startswith("ferrule.coded_")
+
+
+def _read_site(module: fx.GraphModule, node: fx.Node) -> CodedSite:
+    from ferrule.codec import Affine
+
+    def tensor(argument: object) -> Tensor:
+        path = str(getattr(argument, "target"))  # noqa: B009  fx nodes are untyped here
+        value: Tensor = module.get_buffer(path) if _has_buffer(module, path) else module.get_parameter(path)
+        return value
+
+    name = str(node.args[1].target).removesuffix(".codes").removesuffix("_codes")  # type: ignore[union-attr]
+    codes, scales = tensor(node.args[1]), tensor(node.args[2])
+    if "coded_linear" in str(node.target):
+        _, _, _, bias, bits, group, activation = node.args
+        return CodedSite(
+            "linear",
+            name,
+            Affine(codes, scales, int(bits), int(group)),  # type: ignore[arg-type]
+            None if bias is None else tensor(bias),
+            int(activation),  # type: ignore[arg-type]
+        )
+    _, _, _, bits, group = node.args
+    return CodedSite("embedding", name, Affine(codes, scales, int(bits), int(group)), None, 0)  # type: ignore[arg-type]
+
+
+def _has_buffer(module: nn.Module, path: str) -> bool:
+    owner, _, leaf = path.rpartition(".")
+    return leaf in dict(module.get_submodule(owner).named_buffers(recurse=False))
+
+
+def _replace(
+    module: fx.GraphModule,
+    node: fx.Node,
+    site: CodedSite,
+    make: Callable[[CodedSite], nn.Module | None],
+    made: dict[str, str | None],
+) -> None:
+    if site.name not in made:
+        new = make(site)
+        label = f"{site.name.replace('.', '_')}_{site.kind}"
+        made[site.name] = None if new is None else label
+        if new is not None:
+            module.add_submodule(label, new)
+    name = made[site.name]
+    if name is None:
+        return
+    with module.graph.inserting_before(node):
+        call = module.graph.call_module(name, (node.args[0],))
+    call.meta = dict(node.meta)
+    node.replace_all_uses_with(call)
+    module.graph.erase_node(node)
+
+
+def _example(spec: TensorSpec, graph: Captured, lengths: Mapping[str, int]) -> Tensor:
+    """An example input: the stored one where it fits, else ones of the length asked for."""
+    import torch
+
+    stored = dict(zip((s.name for s in graph.signature.inputs), graph.program.example_inputs[0], strict=True))
+    value: Tensor = stored[spec.name]
+    for axis, name in enumerate(spec.shape):
+        if isinstance(name, str) and name in lengths:
+            index = torch.arange(lengths[name]) % value.shape[axis]
+            value = value.index_select(axis, index)
+    return value

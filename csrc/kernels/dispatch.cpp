@@ -1,0 +1,95 @@
+#include "ferrule/dispatch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <string>
+
+#include "kernels/declarations.h"
+
+namespace {
+
+const ferrule_kernel kKernels[] = {
+#define FERRULE_KERNEL(op, isa, function) {#op, #isa, reinterpret_cast<ferrule_function>(function)},
+#include "kernels/table.inc"
+#undef FERRULE_KERNEL
+};
+constexpr size_t kKernelCount = sizeof(kKernels) / sizeof(kKernels[0]);
+
+bool cpu_has_scalar() { return true; }
+
+bool cpu_has_avx2() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  static const bool has = __builtin_cpu_supports("avx2");
+  return has;
+#else
+  return false;
+#endif
+}
+
+struct Isa {
+  const char* name;
+  bool (*on_cpu)();
+};
+
+// Weakest first: the place in this list is the rank that ferrule_find_kernel compares.
+const Isa kIsas[] = {{"scalar", cpu_has_scalar}, {"avx2", cpu_has_avx2}};
+constexpr size_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
+
+// kIsaCount for an unknown name.
+size_t rank_of(const char* isa) {
+  size_t rank = 0;
+  while (rank < kIsaCount && strcmp(kIsas[rank].name, isa) != 0) ++rank;
+  return rank;
+}
+
+bool has_rows(const char* isa) {
+  for (const ferrule_kernel& kernel : kKernels) {
+    if (strcmp(kernel.isa, isa) == 0) return true;
+  }
+  return false;
+}
+
+// The value of FERRULE_ISA, whatever it is, else the strongest usable name. An empty value counts as unset.
+std::string choose_isa() {
+  const char* forced = getenv(FERRULE_ISA_VARIABLE);
+  if (forced && *forced) return forced;
+  const char* chosen = kIsas[0].name;
+  for (const Isa& isa : kIsas) {
+    if (ferrule_check_isa(isa.name) == FERRULE_ISA_USABLE) chosen = isa.name;
+  }
+  return chosen;
+}
+
+}  // namespace
+
+size_t ferrule_kernel_count(void) { return kKernelCount; }
+
+const ferrule_kernel* ferrule_kernel_at(size_t index) { return &kKernels[index]; }
+
+size_t ferrule_isa_count(void) { return kIsaCount; }
+
+const char* ferrule_isa_at(size_t index) { return kIsas[index].name; }
+
+ferrule_isa_status ferrule_check_isa(const char* isa) {
+  const size_t rank = rank_of(isa);
+  if (rank == kIsaCount) return FERRULE_ISA_UNKNOWN;
+  if (!has_rows(isa)) return FERRULE_ISA_NOT_COMPILED;
+  return kIsas[rank].on_cpu() ? FERRULE_ISA_USABLE : FERRULE_ISA_NOT_ON_CPU;
+}
+
+ferrule_isa_status ferrule_active_isa(const char** isa) {
+  static const std::string chosen = choose_isa();
+  *isa = chosen.c_str();
+  return ferrule_check_isa(chosen.c_str());
+}
+
+const ferrule_kernel* ferrule_find_kernel(const char* op, const char* isa) {
+  const size_t highest = rank_of(isa);
+  const ferrule_kernel* best = nullptr;
+  for (const ferrule_kernel& kernel : kKernels) {
+    if (strcmp(kernel.op, op) != 0 || rank_of(kernel.isa) > highest) continue;
+    if (!best || rank_of(kernel.isa) > rank_of(best->isa)) best = &kernel;
+  }
+  return best;
+}

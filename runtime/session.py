@@ -1,0 +1,166 @@
+"""Session: open a bundle, pick its engine, run entry points on numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ferrule.errors import InputError, TargetError
+from ferrule.program import Signature, TensorSpec, bucket_name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ENGINES", "Engine", "Session", "open_program"]
+
+ENGINES = {
+    "coreml": "ferrule.runtime.engines.coreml:open_engine",
+    "executorch": "ferrule.runtime.engines.executorch:open_engine",
+    "executorch-coreml": "ferrule.runtime.engines.coreml:open_engine",
+    "litert": "ferrule.runtime.engines.litert:open_engine",
+    "onnx": "ferrule.runtime.engines.onnx:open_engine",
+}
+
+
+class Engine(Protocol):
+    """What an engine file returns from `open_engine(path, entry_points, threads)`.
+
+    `name` says what really runs (`onnxruntime`, `coreml-reference`, …). `run` takes the name of a program in the file
+    (the entry point, or `bucket_name(entry point, length)`) and inputs in the artefact's own shapes and dtypes, and
+    returns outputs in the signature's order.
+    """
+
+    name: str
+
+    def run(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+    def close(self) -> None: ...
+
+
+def open_program(path: Path, target: str, entry_points: Mapping[str, Signature], threads: int = 1) -> Session:
+    """A session on a bare artefact; raises TargetError FER-TGT-002 if the engine's package is missing."""
+    module, _, name = ENGINES[target].partition(":")
+    try:
+        engine: Engine = getattr(import_module(module), name)(path, entry_points, threads)
+    except ImportError as error:
+        raise TargetError(
+            "FER-TGT-002",
+            f"The engine of target {target!r} is not installed: {error}.",
+            f"Run: pip install 'ferrule[{target.split('-')[0]}]'",
+        ) from error
+    return Session(engine, entry_points)
+
+
+class Session:
+    """An opened artefact. Not for use by two threads at once; use one session for each."""
+
+    def __init__(self, engine: Engine, entry_points: Mapping[str, Signature]) -> None:
+        self.engine = engine
+        self.entry_points = entry_points
+
+    @staticmethod
+    def open(bundle: str | Path, threads: int = 1) -> Session:
+        """Open a bundle (directory or .zip) after verifying its hashes; raises BundleError FER-BUN-…."""
+        from ferrule.bundle import Bundle
+
+        opened = Bundle.open(bundle)
+        opened.verify()
+        return open_program(opened.root / opened.main, opened.target, opened.entry_points, threads)
+
+    def run(self, inputs: Mapping[str, Any], entry_point: str = "forward") -> dict[str, NDArray[Any]]:
+        """Outputs by name. Inputs are padded up to the next bucket where the artefact has static programs only.
+
+        Raises InputError FER-INP-004 (names), FER-INP-005 (shapes), FER-INP-006 (dtypes).
+        """
+        if entry_point not in self.entry_points:
+            known = ", ".join(self.entry_points)
+            raise InputError("FER-INP-004", f"There is no entry point {entry_point!r}; the bundle has: {known}.")
+        signature = self.entry_points[entry_point]
+        if set(inputs) != {spec.name for spec in signature.inputs}:
+            names = [spec.name for spec in signature.inputs]
+            raise InputError("FER-INP-004", f"Inputs {sorted(inputs)} were given; {entry_point!r} takes {names}.")
+        arrays = {spec.name: _fit_dtype(spec, np.asarray(inputs[spec.name])) for spec in signature.inputs}
+        lengths = _bind_lengths(signature, arrays)
+        program = entry_point
+        if signature.buckets:
+            length = next(iter(lengths.values()))
+            bucket = next(b for b in signature.buckets if b >= length)
+            arrays = {spec.name: _pad(spec, arrays[spec.name], bucket, signature) for spec in signature.inputs}
+            program = bucket_name(entry_point, bucket)
+        outputs = self.engine.run(program, arrays)
+        cut = (_cut(spec, out, lengths) for spec, out in zip(signature.outputs, outputs, strict=True))
+        return {spec.name: out for spec, out in zip(signature.outputs, cut, strict=True)}
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.engine.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _fit_dtype(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    """Same kind of number, another width: converted when no value changes; anything else is refused."""
+    wanted = np.dtype(spec.dtype)
+    if array.dtype == wanted:
+        return np.ascontiguousarray(array)
+    if array.dtype.kind != wanted.kind:
+        raise InputError("FER-INP-006", f"Input {spec.name!r} is {array.dtype}; {wanted} is needed.")
+    if wanted.kind in "iu" and array.size:
+        bounds = np.iinfo(wanted)
+        if array.min() < bounds.min or array.max() > bounds.max:
+            raise InputError("FER-INP-006", f"Input {spec.name!r} holds values that {wanted} cannot.")
+    return np.ascontiguousarray(array, dtype=wanted)
+
+
+def _bind_lengths(signature: Signature, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Length of each dynamic axis, checked for agreement and range."""
+    lengths: dict[str, int] = {}
+    for spec in signature.inputs:
+        shape = arrays[spec.name].shape
+        fits = len(shape) == len(spec.shape) and all(
+            lengths.setdefault(want, have) == have if isinstance(want, str) else want == have
+            for want, have in zip(spec.shape, shape, strict=True)
+        )
+        if not fits:
+            known = {k: v for k, v in lengths.items() if k in signature.dims}
+            raise InputError(
+                "FER-INP-005",
+                f"Input {spec.name!r} has shape {list(shape)}; {list(spec.shape)} is needed"
+                f"{f' with {known}' if known else ''}.",
+            )
+    for name, length in lengths.items():
+        dim = signature.dims[name]
+        top = max(signature.buckets, default=dim.max)
+        if not dim.min <= length <= top:
+            raise InputError("FER-INP-005", f"Axis {name!r} has length {length}; {dim.min} to {top} are allowed.")
+    return lengths
+
+
+def _pad(spec: TensorSpec, array: NDArray[Any], bucket: int, signature: Signature) -> NDArray[Any]:
+    widths = [(0, bucket - n if isinstance(want, str) else 0) for want, n in zip(spec.shape, array.shape, strict=True)]
+    if not any(after for _, after in widths):
+        return array
+    if spec.name not in signature.padding:
+        raise InputError(
+            "FER-INP-005",
+            f"Input {spec.name!r} has shape {list(array.shape)} and may not be padded; lengths that fit exactly: "
+            f"{list(signature.buckets)}.",
+        )
+    return np.pad(array, widths, constant_values=signature.padding[spec.name])
+
+
+def _cut(spec: TensorSpec, array: NDArray[Any], lengths: Mapping[str, int]) -> NDArray[Any]:
+    """Drop what padding added to an output."""
+    index = tuple(slice(0, lengths[n]) if isinstance(n, str) and n in lengths else slice(None) for n in spec.shape)
+    return array[index]

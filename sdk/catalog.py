@@ -1,0 +1,107 @@
+"""THE TABLE of techniques: one row a technique, loaded when used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ferrule.errors import RecipeError
+
+if TYPE_CHECKING:
+    from ferrule.model import Model
+
+__all__ = ["TECHNIQUES", "Technique"]
+
+ALL = ("coreml", "executorch", "executorch-coreml", "litert", "onnx")
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A row: where the function and its `Options` live, what carries it, and how close it stays to the model.
+
+    paper: number in the list of papers, empty for the field's common practice. needs_data: calibration is required.
+    """
+
+    name: str
+    home: str
+    kind: str
+    summary: str
+    targets: tuple[str, ...]
+    min_cosine: float
+    paper: str = ""
+    needs_data: bool = False
+
+    def options_type(self) -> type[Any]:
+        """The frozen dataclass of options beside the function."""
+        options: type[Any] = import_module(self.home.partition(":")[0]).Options
+        return options
+
+    def function(self) -> Callable[[Model, Any, Any], Model]:
+        """`(Model, Options, Data | None) -> Model`."""
+        module, _, name = self.home.partition(":")
+        function: Callable[[Model, Any, Any], Model] = getattr(import_module(module), name)
+        return function
+
+    def read_options(self, data: Mapping[str, Any]) -> Any:
+        """Options from JSON; raises RecipeError FER-REC-003 for unknown names or values that are not allowed."""
+        options_type = self.options_type()
+        known = {f.name: f for f in fields(options_type)}
+        unknown = sorted(set(data) - set(known))
+        if unknown:
+            raise RecipeError(
+                "FER-REC-003",
+                f"Technique {self.name!r} has no options {unknown}; it has {sorted(known) or 'none'}.",
+            )
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        for name, value in values.items():
+            default = known[name].default
+            if default is not MISSING and not isinstance(value, type(default)):
+                raise RecipeError(
+                    "FER-REC-003",
+                    f"Option {name!r} of {self.name!r} is {value!r}; a {type(default).__name__} is needed.",
+                )
+        try:
+            return options_type(**values)
+        except ValueError as error:
+            raise RecipeError("FER-REC-003", f"Options of {self.name!r}: {error}.") from error
+
+
+TECHNIQUES: dict[str, Technique] = {
+    row.name: row
+    for row in (
+        Technique(
+            "emb8",
+            "ferrule.techniques.quant.emb8:code_embeddings",
+            "quant",
+            "int8 embedding tables, a scale for each row",
+            ALL,
+            min_cosine=0.995,
+        ),
+        Technique(
+            "w4g32",
+            "ferrule.techniques.quant.w4g32:code_weights",
+            "quant",
+            "int4 weights in groups of 32, dynamic int8 activations",
+            ALL,
+            min_cosine=0.95,
+        ),
+        Technique(
+            "w8",
+            "ferrule.techniques.quant.w8:code_weights",
+            "quant",
+            "int8 weights, a scale for each output channel, float activations",
+            ALL,
+            min_cosine=0.995,
+        ),
+        Technique(
+            "w8a8",
+            "ferrule.techniques.quant.w8a8:code_weights",
+            "quant",
+            "int8 weights per channel, int8 activations quantized for each row as they arrive",
+            ALL,
+            min_cosine=0.99,
+        ),
+    )
+}

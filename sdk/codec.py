@@ -1,0 +1,113 @@
+"""Codecs: what the bytes of a compressed weight mean.
+
+`Affine` is the first: small integers, one scale for each row or for each group of columns. Scales are rounded
+to float16 values when they are chosen, and the codes are computed against the rounded ones, so that every
+target, whichever precision it stores scales in, holds exactly the same weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Affine", "Rounding", "decode", "encode_affine", "spread_scales", "stored_bytes"]
+
+Rounding = str
+"""`rtn` takes the scale from the largest weight; `mse` searches the scale of least (weighted) squared error."""
+
+_SMALLEST_SCALE = 2.0**-24  # the smallest positive float16
+
+
+@dataclass(frozen=True)
+class Affine:
+    """weight[r, c] = codes[r, c] * scales[r, c // group]; symmetric, no zero point.
+
+    codes: int8 [rows, columns], within [-2^(bits-1), 2^(bits-1) - 1], one code a byte in memory.
+    scales: float32 [rows, groups], values that float16 holds exactly.
+    group: columns that share a scale; 0 means the whole row.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    bits: int
+    group: int = 0
+
+
+def encode_affine(
+    weight: Tensor, bits: int, group: int = 0, rounding: Rounding = "rtn", importance: Tensor | None = None
+) -> Affine:
+    """Encode a matrix [rows, columns] as `bits`-bit codes with a scale per row (group 0) or per column group.
+
+    importance: float [columns], the mean square of each input feature; weighs the error in `mse`.
+    A last group shorter than `group` has a scale of its own. Raises ValueError for a rounding not known.
+    """
+    import torch
+
+    rows, columns = weight.shape
+    width = group or columns
+    groups = -(-columns // width)
+    padded = torch.nn.functional.pad(weight.detach().float(), (0, groups * width - columns))
+    blocks = padded.view(rows, groups, width)
+    top = 2 ** (bits - 1) - 1
+    plain = blocks.abs().amax(-1) / top
+    if rounding == "rtn":
+        scales = _round_scale(plain)
+    elif rounding == "mse":
+        weights = torch.ones(columns) if importance is None else importance.float().clamp_min(1e-12)
+        spread = torch.nn.functional.pad(weights, (0, groups * width - columns)).view(1, groups, width)
+        scales = _search_scale(blocks, plain, bits, spread)
+    else:
+        raise ValueError(f"rounding is {rounding!r}; allowed: rtn, mse")
+    codes = _quantize(blocks, scales, bits).view(rows, groups * width)[:, :columns]
+    return Affine(codes.to(torch.int8).contiguous(), scales, bits, group if group < columns else 0)
+
+
+def decode(codec: Affine) -> Tensor:
+    """The weight that the codec stands for, float32 [rows, columns]."""
+    return codec.codes.float() * spread_scales(codec.scales, codec.codes.shape[1], codec.group)
+
+
+def spread_scales(scales: Tensor, columns: int, group: int) -> Tensor:
+    """Scales [rows, groups] repeated to one for each column (or [rows, 1] when a row has one scale)."""
+    return scales.repeat_interleave(group, dim=1)[:, :columns] if group else scales
+
+
+def stored_bytes(codec: Affine, scale_bytes: int = 2) -> int:
+    """Bytes of codes packed without gaps plus their scales."""
+    return -(-codec.codes.numel() * codec.bits // 8) + codec.scales.numel() * scale_bytes
+
+
+def _round_scale(scale: Tensor) -> Tensor:
+    return scale.half().float().clamp_min(_SMALLEST_SCALE)
+
+
+def _quantize(blocks: Tensor, scales: Tensor, bits: int) -> Tensor:
+    top = 2 ** (bits - 1) - 1
+    return (blocks / scales.unsqueeze(-1)).round().clamp(-top - 1, top)
+
+
+def _search_scale(blocks: Tensor, plain: Tensor, bits: int, spread: Tensor) -> Tensor:
+    """Try shrunken scales (clipping outliers), then refit each by least squares; keep the best per group."""
+    import torch
+
+    best = _round_scale(plain)
+    best_error = _error(blocks, best, bits, spread)
+    for ratio in torch.linspace(0.65, 1.1, 31).tolist():
+        scale = _round_scale(plain * ratio)
+        codes = _quantize(blocks, scale, bits)
+        # Least squares for fixed codes: scale = <w, q> / <q, q>, weighted.
+        refit = (blocks * codes * spread).sum(-1) / (codes.square() * spread).sum(-1).clamp_min(1e-20)
+        for candidate in (scale, _round_scale(refit)):
+            error = _error(blocks, candidate, bits, spread)
+            better = error < best_error
+            best = torch.where(better, candidate, best)
+            best_error = torch.where(better, error, best_error)
+    return best
+
+
+def _error(blocks: Tensor, scales: Tensor, bits: int, spread: Tensor) -> Tensor:
+    restored = _quantize(blocks, scales, bits) * scales.unsqueeze(-1)
+    return ((blocks - restored).square() * spread).sum(-1)

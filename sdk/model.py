@@ -1,0 +1,249 @@
+"""Model: what a user wants on a device, and its capture as torch.export graphs."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ferrule.errors import CaptureError, InputError, ModelError
+from ferrule.policy import Forward, Policy
+from ferrule.program import Dim, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+__all__ = ["Captured", "Dim", "EntryPoint", "Model", "as_model", "capture", "check_weights"]
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """One callable of a model: a module, example inputs in the order of its forward, and its dynamic axes.
+
+    dynamic: input name -> axis -> Dim. padding: see `Signature.padding`. outputs: names, or empty to derive them.
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    dynamic: Mapping[str, Mapping[int, Dim]] = field(default_factory=dict)
+    padding: Mapping[str, float] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """Entry points, the policy that drives them, and the files that travel with them.
+
+    assets: file name in the bundle -> file here (tokenizer, labels). processing: what an app does before and after, as
+    data. proof_inputs: real inputs on which artefacts are compared, and `proof_source` says what they are.
+    history: names of the techniques applied so far. notes: facts that the user must be told (random weights, …).
+    """
+
+    entry_points: Mapping[str, EntryPoint]
+    source: str
+    policy: Policy = field(default_factory=Forward)
+    assets: Mapping[str, Path] = field(default_factory=dict)
+    processing: Mapping[str, Any] = field(default_factory=dict)
+    proof_inputs: tuple[Mapping[str, Tensor], ...] = ()
+    proof_source: str = ""
+    history: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def with_modules(self, modules: Mapping[str, nn.Module], technique: str) -> Model:
+        """The same model with other modules behind its entry points, and one more line of history."""
+        entry_points = {
+            name: replace(entry, module=modules.get(name, entry.module))
+            for name, entry in self.entry_points.items()
+        }
+        return replace(self, entry_points=entry_points, history=(*self.history, technique))
+
+    def proofs(self) -> tuple[Mapping[str, Tensor], ...]:
+        """Inputs to compare artefacts on: the proof inputs, or else the example inputs."""
+        return self.proof_inputs or (self.entry_points[self.policy.entry_point].inputs,)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """An entry point as a torch.export graph with its signature."""
+
+    program: ExportedProgram
+    signature: Signature
+
+
+def as_model(
+    model: Model | nn.Module,
+    example_inputs: Mapping[str, Tensor] | Sequence[Tensor] | None = None,
+    dynamic: Mapping[str, Mapping[int, Dim]] | None = None,
+) -> Model:
+    """A Model from a bare module and its example inputs; a Model passes through.
+
+    Raises InputError FER-INP-001 when inputs are missing or do not fit the forward's parameters.
+    """
+    if isinstance(model, Model):
+        return model
+    if example_inputs is None:
+        raise InputError(
+            "FER-INP-001",
+            f"{type(model).__name__} came without example inputs.",
+            "Pass example_inputs=(tensor, …) or {'name': tensor, …} in the order of its forward.",
+        )
+    inputs = _name_inputs(model, example_inputs)
+    entry = EntryPoint(model.eval(), inputs, dynamic or {})
+    return Model({"forward": entry}, source=f"module:{type(model).__name__}", proof_source="example inputs")
+
+
+def _name_inputs(module: nn.Module, given: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, Tensor]:
+    import torch
+
+    parameters = [p for p in inspect.signature(module.forward).parameters.values() if p.kind != p.VAR_KEYWORD]
+    names = [p.name for p in parameters if p.kind != p.VAR_POSITIONAL]
+    if isinstance(given, torch.Tensor):
+        given = (given,)
+    if isinstance(given, Mapping):
+        unknown = [name for name in given if name not in names]
+        if unknown and len(names) == len(parameters):
+            raise InputError(
+                "FER-INP-001", f"Inputs {unknown} are not parameters of {type(module).__name__}.forward{names}."
+            )
+        ordered = {name: given[name] for name in names if name in given}
+        ordered.update({name: given[name] for name in unknown})
+    else:
+        labels = names + [f"input_{i}" for i in range(len(names), len(given))]
+        if len(given) > len(names) and len(names) == len(parameters):
+            raise InputError(
+                "FER-INP-001",
+                f"{len(given)} example inputs were given; {type(module).__name__}.forward takes {names}.",
+            )
+        ordered = dict(zip(labels, given, strict=False))
+    for name, value in ordered.items():
+        if not isinstance(value, torch.Tensor):
+            raise InputError(
+                "FER-INP-002", f"Input {name!r} is a {type(value).__name__}; a torch.Tensor is needed."
+            )
+    return ordered
+
+
+def check_weights(model: Model) -> None:
+    """Refuse NaN or infinite parameters (ModelError FER-MOD-001, naming the first)."""
+    import torch
+
+    for entry in model.entry_points.values():
+        for name, parameter in entry.module.named_parameters():
+            # The sum of x - x is 0 for finite numbers and NaN otherwise; no boolean copy of the weight is made.
+            if parameter.is_floating_point() and not torch.isfinite(parameter).all():
+                bad = int((~torch.isfinite(parameter)).sum())
+                raise ModelError(
+                    "FER-MOD-001",
+                    f"Weight {name!r} holds {bad} NaN or infinite values out of {parameter.numel()}.",
+                    "Repair or reload the checkpoint: no codec can represent them.",
+                )
+
+
+def capture(model: Model) -> dict[str, Captured]:
+    """Export every entry point by torch.export; raises CaptureError FER-CAP-001 naming the user's line."""
+    import torch
+
+    with torch.no_grad():
+        return {name: _capture_entry(name, entry) for name, entry in model.entry_points.items()}
+
+
+def _capture_entry(name: str, entry: EntryPoint) -> Captured:
+    import torch
+
+    # A fresh copy has canonical strides; a slice's strides would become guards on the dynamic axes.
+    arguments = tuple(value.new_empty(value.shape).copy_(value) for value in entry.inputs.values())
+    outputs = entry.outputs or _name_outputs(name, entry)
+    dims = {
+        dim.name: torch.export.Dim(dim.name, min=dim.min, max=dim.max)
+        for axes in entry.dynamic.values()
+        for dim in axes.values()
+    }
+    shapes = tuple(
+        {axis: dims[dim.name] for axis, dim in entry.dynamic.get(key, {}).items()} for key in entry.inputs
+    )
+    try:
+        program = torch.export.export(entry.module.eval(), arguments, dynamic_shapes=shapes if dims else None)
+    except Exception as error:
+        raise _explain_capture(name, error) from error
+    return Captured(program, _signature(program, entry, outputs))
+
+
+def _name_outputs(name: str, entry: EntryPoint) -> tuple[str, ...]:
+    import torch.utils._pytree as pytree
+
+    try:
+        result = entry.module.eval()(*entry.inputs.values())
+    except Exception as error:
+        raise InputError(
+            "FER-INP-003",
+            f"Entry point {name!r} fails on its own example inputs ({_shapes(entry.inputs)}): "
+            f"{type(error).__name__}: {_first_line(error)}.",
+            "Give example inputs that the eager model accepts.",
+        ) from error
+    leaves, _ = pytree.tree_flatten_with_path(result)
+    if len(leaves) == 1 and not leaves[0][0]:
+        return ("output",)
+    names = ["_".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path) for path, _ in leaves]
+    return tuple(f"output_{n}" if n.isdigit() else n for n in names)
+
+
+def _signature(program: ExportedProgram, entry: EntryPoint, outputs: tuple[str, ...]) -> Signature:
+    """Read shapes off the graph; a symbol becomes the name of the Dim that introduced it."""
+    user_inputs = set(program.graph_signature.user_inputs)
+    placeholders = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in user_inputs]
+    symbols: dict[str, str] = {}
+    for node, key in zip(placeholders, entry.inputs, strict=True):
+        for axis, dim in entry.dynamic.get(key, {}).items():
+            symbols[str(node.meta["val"].shape[axis])] = dim.name
+    inputs = tuple(
+        _spec(key, node.meta["val"], symbols) for node, key in zip(placeholders, entry.inputs, strict=True)
+    )
+    results = next(n for n in program.graph.nodes if n.op == "output").args[0]
+    # Mutated buffers come first among the graph's outputs; the user's outputs are the last ones.
+    tail = results[len(results) - len(outputs) :]
+    specs = tuple(_spec(key, node.meta["val"], symbols) for key, node in zip(outputs, tail, strict=True))
+    dims = {dim.name: dim for axes in entry.dynamic.values() for dim in axes.values()}
+    return Signature(inputs, specs, dims, dict(entry.padding))
+
+
+def _spec(name: str, value: torch.Tensor, symbols: Mapping[str, str]) -> TensorSpec:
+    shape = tuple(n if isinstance(n, int) else symbols.get(str(n), str(n)) for n in value.shape)
+    return TensorSpec(name, str(value.dtype).removeprefix("torch."), shape)
+
+
+def _explain_capture(name: str, error: Exception) -> CaptureError:
+    """Name the user's line: the innermost frame that is neither torch nor Ferrule."""
+    where = _user_frame(error)
+    place = f" at {where.filename}:{where.lineno}, `{(where.line or '').strip()}`" if where else ""
+    return CaptureError(
+        "FER-CAP-001",
+        f"torch.export cannot capture entry point {name!r}{place}: {type(error).__name__}: {_first_line(error)}",
+        "Replace the construct (control flow on tensor values, .item(), numpy calls) by tensor ops or torch.cond.",
+    )
+
+
+def _user_frame(error: BaseException) -> traceback.FrameSummary | None:
+    ours = str(Path(__file__).resolve().parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename
+        and "dist-packages" not in frame.filename
+        and not str(Path(frame.filename).resolve()).startswith(ours)
+        and not frame.filename.startswith("<")
+    ]
+    return frames[-1] if frames else None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else "no message"
+
+
+def _shapes(inputs: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{k}: {list(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in inputs.items())

@@ -1,0 +1,40 @@
+"""Where models come from: `load_model(spec)` reads the spec's form and calls the one file that knows it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ferrule.errors import SourceError
+
+if TYPE_CHECKING:
+    from ferrule.model import Model
+
+__all__ = ["FORMS", "load_model"]
+
+FORMS = {
+    "sample:NAME": "a model that comes in a registry package (sample:minilm)",
+    "hf:DIRECTORY": "a transformers checkpoint in a local directory",
+    "timm:NAME[@FILE]": "an architecture of timm, with weights from FILE (else random ones)",
+    "FILE.py:FUNCTION": "a function that returns a module with its example inputs",
+    "FILE.pt2": "a program saved by torch.export.save",
+}
+
+
+def load_model(spec: str) -> Model:
+    """The Model behind a spec (see `FORMS`); raises SourceError FER-SRC-001 listing the forms."""
+    prefix, colon, rest = spec.partition(":")
+    if colon and rest and prefix in ("sample", "hf", "timm"):
+        return _call(f"ferrule.sources.{prefix}", rest)
+    if spec.endswith(".pt2"):
+        return _call("ferrule.sources.pt2", spec)
+    path, colon, function = spec.rpartition(":")
+    if colon and path.endswith(".py") and function:
+        return _call("ferrule.sources.python_file", spec)
+    forms = "; ".join(f"{form} ({what})" for form, what in FORMS.items())
+    raise SourceError("FER-SRC-001", f"{spec!r} is not a model spec; the forms are: {forms}.")
+
+
+def _call(module: str, rest: str) -> Model:
+    model: Model = import_module(module).load(rest)
+    return model

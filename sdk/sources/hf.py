@@ -1,0 +1,153 @@
+"""`hf:DIRECTORY`: a transformers checkpoint on disk, text or vision; nothing is fetched and no remote code is run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ferrule.errors import SourceError
+from ferrule.model import Dim, EntryPoint, Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["load", "load_quietly"]
+
+ASSETS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "preprocessor_config.json")
+
+
+def load(directory: str) -> Model:
+    """A Model from a checkpoint; raises SourceError FER-SRC-002 (absent) or FER-SRC-003 (unreadable)."""
+    folder = Path(directory).expanduser()
+    config = _read_config(folder)
+    if config.get("is_encoder_decoder"):
+        raise SourceError(
+            "FER-SRC-004",
+            f"{folder.name} is an encoder-decoder ({config.get('model_type')}); hf: takes encoders, decoders and ViTs.",
+            "Wrap the half that you need in a FILE.py:FUNCTION.",
+        )
+    return _vision(folder, config) if "image_size" in config else _text(folder, config)
+
+
+def load_quietly(kind: str, folder: Path, **options: Any) -> nn.Module:
+    """`transformers.<kind>.from_pretrained` in float32 with eager attention, offline, without its chatter.
+
+    Eager attention is a plain matmul, add, softmax, matmul, which all four targets take; the fused op is decomposed by
+    some of them into a softmax guarded against fully masked rows, whose guards no accelerator runs.
+    """
+    from ferrule.sources.torchvision_ops import declare_torchvision_ops
+
+    declare_torchvision_ops()
+    import torch
+    import transformers
+
+    with _quiet(transformers):
+        try:
+            model: nn.Module = getattr(transformers, kind).from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager", **options
+            )
+        except Exception as error:
+            raise SourceError(
+                "FER-SRC-003",
+                f"{kind} cannot be loaded from {folder}: {type(error).__name__}: {str(error).splitlines()[0][:300]}",
+                "Check that the directory holds a complete checkpoint of a class that transformers knows.",
+            ) from error
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    logging = transformers.utils.logging
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise SourceError(
+            "FER-SRC-002", f"{folder} holds no config.json.", "Give the directory of a transformers checkpoint."
+        )
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise SourceError("FER-SRC-003", f"{path} is not JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise SourceError("FER-SRC-003", f"{path} holds a {type(config).__name__}; an object is needed.")
+    return config
+
+
+def _kind(config: dict[str, Any]) -> str:
+    """The class that the checkpoint was saved from; pre-training heads are not what an app wants."""
+    import transformers
+
+    name = (config.get("architectures") or ["AutoModel"])[0]
+    plain = name.endswith(("ForMaskedLM", "ForPreTraining", "Model")) or not hasattr(transformers, name)
+    return "AutoModel" if plain else str(name)
+
+
+def _text(folder: Path, config: dict[str, Any]) -> Model:
+    import torch
+
+    from ferrule.sources.text_encoder import TextModel, accepts_additive_mask
+    from ferrule.text import sentences, tokenize
+
+    kind = _kind(config)
+    model = load_quietly(kind, folder)
+    vocabulary = int(config.get("vocab_size", 2))
+    output = "last_hidden_state" if kind == "AutoModel" else "logits"
+    extra = {"use_cache": False} if "CausalLM" in kind or hasattr(model.config, "use_cache") else {}
+    additive = accepts_additive_mask(model, output, vocabulary, extra)
+    longest = int(config.get("max_position_embeddings", 512))
+    limit = max(2, min(longest, 256))
+    proofs: list[dict[str, torch.Tensor]] = []
+    if (folder / "tokenizer.json").is_file():
+        rows = tokenize(folder / "tokenizer.json", sentences(), min(limit, 128))
+        proofs = [{k: torch.from_numpy(v) for k, v in row.items()} for row in rows]
+    example = torch.arange(1, min(16, limit) + 1)[None] % max(vocabulary, 2)
+    tokens = {1: Dim("tokens", 2, limit)}
+    entry = EntryPoint(
+        TextModel(model, output, additive, extra).eval(),
+        inputs={"input_ids": example, "attention_mask": torch.ones_like(example)},
+        dynamic={"input_ids": tokens, "attention_mask": tokens},
+        padding={"input_ids": 0, "attention_mask": 0},
+        outputs=(output,),
+    )
+    return Model(
+        {"forward": entry},
+        source=f"hf:{folder.name}",
+        assets={name: folder / name for name in ASSETS if (folder / name).is_file()},
+        processing={"kind": "text", "tokenizer": "tokenizer.json", "max_length": limit, "output": output},
+        proof_inputs=tuple(proofs),
+        proof_source=f"{len(proofs)} English sentences" if proofs else "example token ids",
+    )
+
+
+def _vision(folder: Path, config: dict[str, Any]) -> Model:
+    import torch
+
+    from ferrule.sources.vision import VisionModel, pictures
+
+    kind = _kind(config)
+    output = "logits" if "Classification" in kind else "last_hidden_state"
+    size = config["image_size"]
+    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    shape = (int(config.get("num_channels", 3)), height, width)
+    inputs = tuple({"pixel_values": torch.from_numpy(p)} for p in pictures(8, shape))
+    entry = EntryPoint(VisionModel(load_quietly(kind, folder), output).eval(), inputs[0], outputs=(output,))
+    return Model(
+        {"forward": entry},
+        source=f"hf:{folder.name}",
+        assets={name: folder / name for name in ASSETS if (folder / name).is_file()},
+        processing={"kind": "image", "input": "pixel_values", "shape": [1, *shape], "output": output},
+        proof_inputs=inputs,
+        proof_source="8 synthetic pictures",
+    )

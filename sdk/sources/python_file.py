@@ -1,0 +1,61 @@
+"""`FILE.py:FUNCTION`: run a user's file and take what its function returns."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from ferrule.errors import FerruleError, SourceError
+from ferrule.model import Model, as_model
+
+__all__ = ["load"]
+
+RETURNS = "a ferrule.Model, (module, example_inputs) or (module, example_inputs, dynamic axes)"
+
+
+def load(spec: str) -> Model:
+    """Call FUNCTION of FILE.py without arguments; raises SourceError FER-SRC-002 / -003 / -005."""
+    path_text, _, name = spec.rpartition(":")
+    path = Path(path_text).expanduser()
+    function = getattr(_import(path), name, None)
+    if not callable(function):
+        raise SourceError("FER-SRC-002", f"{path} has no function {name!r}.")
+    try:
+        returned = function()
+    except FerruleError:
+        raise
+    except Exception as error:
+        raise SourceError("FER-SRC-003", f"{spec} raised {type(error).__name__}: {error}") from error
+    return _as_model(spec, path, name, returned)
+
+
+def _import(path: Path) -> Any:
+    if not path.is_file():
+        raise SourceError("FER-SRC-002", f"{path} does not exist.", "Give FILE.py:FUNCTION.")
+    spec = spec_from_file_location(f"_ferrule_user_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickles in the file look themselves up there
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SourceError("FER-SRC-003", f"{path} fails to import: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _as_model(spec: str, path: Path, name: str, returned: Any) -> Model:
+    from dataclasses import replace
+
+    from torch import nn
+
+    source = f"{path.name}:{name}"
+    if isinstance(returned, Model):
+        return replace(returned, source=source)
+    if isinstance(returned, tuple) and len(returned) in (2, 3) and isinstance(returned[0], nn.Module):
+        return replace(as_model(*returned), source=source)
+    raise SourceError("FER-SRC-005", f"{spec} returned a {type(returned).__name__}; it must return {RETURNS}.")

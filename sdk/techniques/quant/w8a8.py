@@ -1,0 +1,33 @@
+"""`w8a8`: int8 weights per channel, and activations quantized to int8 for each row as they arrive.
+
+Each token has a scale and a zero point of its own: one outlier token cannot spoil the others, which a scale for the
+whole tensor does. Targets without dynamic activations (Core ML) keep them in float16 and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ferrule.model import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Options", "code_weights"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """skip: globs of layer names that stay in float."""
+
+    skip: tuple[str, ...] = ()
+
+
+def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
+    """Code every linear layer as Affine(8 bits, per channel) with dynamic activations; `data` is not used."""
+    from ferrule.coded import ACTIVATION_DYNAMIC
+    from ferrule.techniques.quant.layers import code_linears
+
+    return code_linears(model, "w8a8", bits=8, group=0, activation=ACTIVATION_DYNAMIC, skip=options.skip)
