@@ -25,8 +25,9 @@ NATIVE := CMakeLists.txt $(shell find csrc -type f)
 demo: .venv
 	$(BIN)/ferrule demo
 
+# loadscope keeps the tests of a file on one worker, so that costly module fixtures are made once.
 test: .venv
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope tests
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ class Model:
 
     assets: file name in the bundle -> file here (tokenizer, labels). processing: what an app does before and after, as
     data. proof_inputs: real inputs on which artefacts are compared, and `proof_source` says what they are.
+    proof_outputs: what the uncompressed model answered to them, once known.
     history: names of the techniques applied so far. notes: facts that the user must be told (random weights, …).
     """
 
@@ -51,6 +52,7 @@ class Model:
     processing: Mapping[str, Any] = field(default_factory=dict)
     proof_inputs: tuple[Mapping[str, Tensor], ...] = ()
     proof_source: str = ""
+    proof_outputs: tuple[tuple[Tensor, ...], ...] = ()
     history: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

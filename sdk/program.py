@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Dim", "OpRow", "Program", "Signature", "StoredWeights", "TensorSpec", "bucket_name"]
+__all__ = ["Dim", "OpRow", "Parity", "Program", "Signature", "StoredWeights", "TensorSpec", "bucket_name"]
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,30 @@ class StoredWeights:
 
 
 @dataclass(frozen=True)
+class Parity:
+    """Agreement of an artefact with the eager float32 model over real inputs.
+
+    cosine: the lowest over all inputs and outputs; cosine_mean: their mean; max_abs: the largest |difference|.
+    fidelity: the lowest cosine to the eager *compressed* model (what the conversion alone changed).
+    inputs: how many inputs were compared; source: what they were; engine: what ran the artefact.
+    """
+
+    cosine: float
+    cosine_mean: float
+    max_abs: float
+    fidelity: float
+    inputs: int
+    source: str
+    engine: str
+
+
+@dataclass(frozen=True)
 class Program:
     """Files of an artefact (below one folder), how to call it, and what became of the model on the way.
 
-    main: the file or package that an engine opens, relative to the folder. notes: every deviation from the captured
-    model that the target forces, such as activations kept in float16; shown to the user, never empty silence.
+    main: the file or package that an engine opens, relative to `root`, the folder (not part of the JSON form). notes:
+    every deviation from the captured model that the target forces, such as activations kept in float16; shown to
+    the user. parity: filled in once the artefact has been run and compared.
     """
 
     target: str
@@ -104,15 +124,19 @@ class Program:
     weights: tuple[StoredWeights, ...] = ()
     notes: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
+    parity: Parity | None = None
+    root: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists, read back by `from_json`."""
-        return asdict(self)
+        return asdict(replace(self, root=None))
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Program:
+    def from_json(data: Mapping[str, Any], root: Path | None = None) -> Program:
         """Rebuild from `to_json`."""
         return Program(
+            root=root,
+            parity=Parity(**data["parity"]) if data.get("parity") else None,
             target=data["target"],
             main=data["main"],
             entry_points={name: Signature.from_json(s) for name, s in data["entry_points"].items()},

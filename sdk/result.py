@@ -1,38 +1,22 @@
-"""Parity and Result: what came of one target of a build."""
+"""Result: what came of one target of a build."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Parity", "Result"]
+from ferrule.program import Parity
 
-
-@dataclass(frozen=True)
-class Parity:
-    """Agreement of an artefact with the eager float32 model over real inputs.
-
-    cosine: the lowest over all inputs and outputs; cosine_mean: their mean; max_abs: the largest |difference|.
-    fidelity: the lowest cosine to the eager *compressed* model (what the conversion alone changed).
-    inputs: how many inputs were compared, and `source` says what they were.
-    """
-
-    cosine: float
-    cosine_mean: float
-    max_abs: float
-    fidelity: float
-    inputs: int
-    source: str
-    engine: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dict."""
-        return asdict(self)
+__all__ = ["Result"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome of one (device, target, recipe): `ok`, `refused` (by rule) or `failed` (tried), with a coded reason."""
+    """Outcome of one (device, target, recipe): `ok`, `refused` (by rule) or `failed` (tried), with a coded reason.
+
+    size_bytes: the artefact, without tokenizer and proof. seconds: wall time of lowering and proof. log: what the
+    toolkit printed, kept only after a failure.
+    """
 
     device: str
     target: str
@@ -46,7 +30,8 @@ class Result:
     hint: str | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    log: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dict, the row of `ferrule build --json`."""
+        """The row of `ferrule build --json`."""
         return asdict(self)

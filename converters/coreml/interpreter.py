@@ -8,8 +8,10 @@ says.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
 
@@ -75,16 +77,16 @@ def run(
 
     `inputs` must have the program's names, dtypes and shapes exactly. `state` holds the function's states by
     name and is updated in place, so that the next call goes on from it; states that are missing start as
-    zeros; an error leaves it untouched. Raises LoweringError: FER-MIL-001 for an op that is not known (checked
-    over the whole program before anything is computed), FER-MIL-002 for a damaged package, FER-MIL-003 for a
-    function that is not there, FER-MIL-004 for an op that cannot be computed; and InputError: FER-INP-041
-    (names), FER-INP-042 (dtypes), FER-INP-043 (shapes).
+    zeros; an error leaves it untouched. Raises LoweringError: FER-MIL-001 for an op that is not known
+    (checked over the whole program before anything is computed), FER-MIL-002 for a damaged package,
+    FER-MIL-003 for a function that is not there, FER-MIL-004 for an op that cannot be computed; and
+    InputError: FER-INP-041 (names), FER-INP-042 (dtypes), FER-INP-043 (shapes).
     """
     found = _find(program, function)
     _check_kinds(program)
     values: dict[str, Any] = dict(_check_inputs(found, inputs))
     states = _check_states(found, state)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), _one_thread():
         for step in _plan(program, found):
             _compute(step, values, states, found)
     if state is not None:
@@ -100,6 +102,24 @@ def list_ops(program: MilProgram, function: str = "main") -> list[OpRow]:
     found = _find(program, function)
     makers = {value.name: op for op in found.ops if _is_data(op) for value in op.outputs}
     return [_row(op, makers) for op in found.ops if not _is_data(op)]
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """BLAS on one thread: the same bits on any machine, and no waiting for a worker that is not scheduled
+
+    (on a busy machine that makes small products ten times slower). Without threadpoolctl: as it is.
+    """
+    blas = _blas()
+    return nullcontext() if blas is None else cast("AbstractContextManager[Any]", blas.limit(limits=1))
+
+
+@cache
+def _blas() -> Any:
+    try:
+        from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _find(program: MilProgram, function: str) -> MilFunction:
@@ -175,10 +195,7 @@ def _check_value(what: str, given: Any, kind: TensorType) -> None:
         raise InputError(
             "FER-INP-042", f"{what} is {found}; it must be a numpy array of {kind.dtype}.", "Convert it."
         )
-    fits = given.ndim == len(kind.shape) and all(
-        n in (None, g) for n, g in zip(kind.shape, given.shape, strict=True)
-    )
-    if not fits:
+    if not _fits(given, kind):
         raise InputError(
             "FER-INP-043",
             f"{what} has the shape {list(given.shape)}; the program takes {kind}.",
@@ -323,12 +340,14 @@ def _compute(step: _Step, values: dict[str, Any], states: dict[str, Array], func
     if len(results) != len(step.outputs):
         raise _failed(step.op, function, f"it made {len(results)} values, not {len(step.outputs)}", given)
     for value, result in zip(step.op.outputs, results, strict=True):
-        values[value.name] = _finish(step.op, function, value, result)
+        values[value.name] = _finish(step, function, value, result, given)
     for name in step.dead:
         values.pop(name, None)
 
 
-def _finish(op: MilOp, function: MilFunction, value: MilValue, result: Any) -> Any:
+def _finish(
+    step: _Step, function: MilFunction, value: MilValue, result: Any, given: Mapping[str, Any]
+) -> Any:
     """Round to the declared type, and hold the result against the declared shape."""
     wanted = NUMPY.get(value.type.dtype)
     if wanted is None:
@@ -336,10 +355,33 @@ def _finish(op: MilOp, function: MilFunction, value: MilValue, result: Any) -> A
     array = np.asarray(result)
     if array.dtype != wanted:
         array = array.astype(wanted)
-    shape = value.type.shape
-    if array.ndim != len(shape) or any(n not in (None, g) for n, g in zip(shape, array.shape, strict=True)):
-        raise _failed(op, function, f"it made the shape {list(array.shape)}, but declares {value.type}", {})
+    if not _fits(array, value.type) and not _misdeclared(step, function):
+        raise _failed(
+            step.op, function, f"it made the shape {list(array.shape)}, but declares {value.type}", given
+        )
     return array
+
+
+def _fits(array: Array, kind: TensorType) -> bool:
+    return array.ndim == len(kind.shape) and all(
+        n in (None, g) for n, g in zip(kind.shape, array.shape, strict=True)
+    )
+
+
+def _misdeclared(step: _Step, function: MilFunction) -> bool:
+    """Whether the declared shape may be wrong: coremltools 9 leaves `cond` out of the shape of `select`,
+
+    and ops that read such a value declare what follows from it.
+    """
+    doubtful = {"select"}
+    tainted: set[str] = set()
+    for op in function.ops:
+        read = {o for operands in op.params.values() for o in operands if isinstance(o, str)}
+        if op.kind in doubtful or read & tainted:
+            tainted |= {o.name for o in op.outputs}
+        if op is step.op:
+            break
+    return any(o.name in tainted for o in step.op.outputs)
 
 
 def _failed(op: MilOp, function: MilFunction, why: str, given: Mapping[str, Any]) -> LoweringError:

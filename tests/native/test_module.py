@@ -34,7 +34,8 @@ def test_stub_names_exactly_what_the_module_exports() -> None:
 def test_stub_has_the_parameters_of_the_module(name: str) -> None:
     node = stub_nodes()[name]
     assert isinstance(node, ast.FunctionDef)
-    first_line = inspect.getdoc(getattr(_C, name)).splitlines()[0]  # pybind11 writes the signature there
+    documentation = inspect.getdoc(getattr(_C, name)) or ""
+    first_line = documentation.splitlines()[0]  # pybind11 writes the signature there
     function = ast.parse(f"def {first_line}: ...").body[0]
     assert isinstance(function, ast.FunctionDef)
     assert [a.arg for a in node.args.args] == [a.arg for a in function.args.args]

@@ -17,8 +17,9 @@ def _points(size: int, target: int, mode: str) -> Array:
     i = np.arange(target, dtype=np.float64)
     if mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
         if target == 1:
-            return np.array([(size - 1) / 2 if mode == "ALIGN_CORNERS" else 0.0])
-        at = i * (size - 1) / (target - 1)
+            at: Array = np.array([(size - 1) / 2 if mode == "ALIGN_CORNERS" else 0.0])
+        else:
+            at = i * (size - 1) / (target - 1)
     elif mode == "DEFAULT":
         at = i * size / target
     elif mode == "OFFSET_CORNERS":
@@ -27,8 +28,8 @@ def _points(size: int, target: int, mode: str) -> Array:
         at = (i + 0.5) * size / target - 0.5
     else:
         raise ValueError(f"sampling mode '{mode}' is not known")
-    result: Array = np.clip(at, 0, size - 1)
-    return result
+    clipped: Array = np.clip(at, 0, size - 1)
+    return clipped
 
 
 def _linear_along(x: Array, axis: int, points: Array) -> Array:
@@ -43,7 +44,8 @@ def _linear_along(x: Array, axis: int, points: Array) -> Array:
 
 def _nearest_along(x: Array, axis: int, target: int) -> Array:
     index = np.minimum(np.arange(target) * x.shape[axis] // target, x.shape[axis] - 1)
-    return x.take(index, axis=axis)
+    result: Array = x.take(index, axis=axis)
+    return result
 
 
 def _bilinear(x: Array, height: int, width: int, mode: str) -> Array:

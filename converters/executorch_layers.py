@@ -1,0 +1,175 @@
+"""Coded ops as modules whose graphs XNNPACK takes whole, with our codes and scales in them.
+
+    x ── quantize a row at a time ── dequantize ─┐
+                                                  linear ── y      one XNNPACK fully-connected op
+    codes ── dequantize with our scales ──────────┘
+
+XNNPACK holds int8 with a scale a row, and int4 with a scale for every 32 columns or a multiple of that. ExecuTorch's own
+partitioner takes the pattern only with quantized activations; the rule for float activations is in `executorch_rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ferrule.codec import Affine, decode
+from ferrule.errors import LoweringError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ferrule.converters.coded_sites import CodedSite
+
+__all__ = ["layer_maker", "pad_codes"]
+
+GROUP = 32  # XNNPACK's blocks of int4 weights are multiples of 32 columns
+
+
+def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], nn.Module]:
+    """A function from a coded site to the module that stands for it; sentences for the user go into `notes`.
+
+    Raises LoweringError FER-LOW-002 for a codec that XNNPACK cannot hold, unless `expand`.
+    """
+
+    def make(site: CodedSite) -> nn.Module:
+        reason = _refusal(site)
+        if reason is None:
+            return _embedding(site, notes) if site.kind == "embedding" else _linear(site, notes)
+        if not expand:
+            raise LoweringError(
+                "FER-LOW-002",
+                f"Target executorch cannot hold {_name_codec(site)} of layer {site.name!r}: {reason}.",
+                "Use w8, w8a8 or w4g32 with quantized activations, or allow expanding to float32.",
+            )
+        notes[f"{_name_codec(site)} is expanded to float32 in the file: {reason}."] = None
+        return _expanded(site)
+
+    return make
+
+
+def pad_codes(codec: Affine) -> Affine:
+    """int4 codes with zero columns added up to a multiple of 32, and group set (a whole row is one group)."""
+    import torch
+
+    columns = codec.codes.shape[1]
+    extra = -columns % GROUP
+    codes = torch.nn.functional.pad(codec.codes, (0, extra))
+    return Affine(codes.contiguous(), codec.scales, codec.bits, codec.group or columns + extra)
+
+
+def _name_codec(site: CodedSite) -> str:
+    group = f"in groups of {site.codec.group}" if site.codec.group else "per row"
+    inputs = "" if site.kind == "embedding" else f" with {'int8' if site.activation else 'float'} activations"
+    return f"int{site.codec.bits} {site.kind} weights {group}{inputs}"
+
+
+def _refusal(site: CodedSite) -> str | None:
+    """Why XNNPACK (or the embedding kernel) cannot hold the site, or None."""
+    bits, group = site.codec.bits, site.codec.group
+    if site.kind == "embedding":
+        if bits != 8:
+            return "its embedding kernels here read int8"
+        if group and site.codec.codes.shape[1] % group:
+            return f"the embedding kernel needs a width that is a multiple of the group {group}"
+        return None
+    if bits == 8 and group:
+        return "XNNPACK has groups for int4 only"
+    if bits == 4 and not site.activation:
+        return "XNNPACK multiplies int4 groups with int8 activations only"
+    if bits == 4 and group % GROUP:
+        return f"XNNPACK's int4 groups are multiples of {GROUP}"
+    return None if bits in (4, 8) else "XNNPACK holds int8 and int4"
+
+
+def _linear(site: CodedSite, notes: dict[str, None]) -> nn.Module:
+    import torch
+    from torchao.quantization.quant_primitives import (
+        MappingType,
+        choose_qparams_affine,
+        dequantize_affine,
+        quantize_affine,
+    )
+
+    codec = pad_codes(site.codec) if site.codec.bits == 4 else site.codec
+    columns = codec.codes.shape[1]
+    block, low, high = [1, codec.group or columns], -(2 ** (codec.bits - 1)), 2 ** (codec.bits - 1) - 1
+    extra, dynamic = columns - site.codec.codes.shape[1], bool(site.activation)
+    if codec.bits == 4:
+        notes["XNNPACK stores the scales of int4 groups as bfloat16: each is rounded by up to 0.2 %."] = None
+    if extra:
+        notes["int4 layers are padded with zero columns to a multiple of 32."] = None
+
+    class Linear(torch.nn.Module):
+        codes: Tensor
+        scales: Tensor
+        zeros: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("codes", codec.codes)
+            self.register_buffer("scales", codec.scales)
+            self.register_buffer("zeros", torch.zeros_like(codec.scales, dtype=torch.int8))
+            self.register_buffer("bias", site.bias)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if extra:
+                x = torch.nn.functional.pad(x, (0, extra))
+            if dynamic:
+                x = _quantize_rows(x)
+            weight = dequantize_affine(
+                self.codes, block, self.scales, self.zeros, torch.int8, low, high, output_dtype=torch.float32
+            )
+            return torch.nn.functional.linear(x, weight, self.bias)
+
+    def _quantize_rows(x: Tensor) -> Tensor:
+        row = [1] * (x.dim() - 1) + [x.shape[-1]]
+        scale, zero = choose_qparams_affine(
+            x, MappingType.ASYMMETRIC, row, torch.int8, -128, 127, zero_point_dtype=torch.int8
+        )
+        codes = quantize_affine(x, row, scale, zero, torch.int8, -128, 127)
+        y: Tensor = dequantize_affine(codes, row, scale, zero, torch.int8, -128, 127, output_dtype=x.dtype)
+        return y
+
+    return Linear()
+
+
+def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:
+    import torch
+    from executorch.exir.passes import _quant_patterns_and_replacements  # noqa: F401  defines embedding_byte
+    from executorch.kernels import quantized  # noqa: F401  and this its out variant
+
+    notes[
+        "The int8 embedding needs ExecuTorch's quantized kernels (quantized_ops_lib) linked into the app."
+    ] = None
+
+    class Embedding(torch.nn.Module):
+        codes: Tensor
+        scales: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            scales = site.codec.scales
+            self.register_buffer("codes", site.codec.codes)
+            self.register_buffer("scales", scales if site.codec.group else scales[:, 0].contiguous())
+
+        def forward(self, indices: Tensor) -> Tensor:
+            y: Tensor = torch.ops.quantized_decomposed.embedding_byte(
+                self.codes, self.scales, None, -128, 127, indices
+            )
+            return y
+
+    return Embedding()
+
+
+def _expanded(site: CodedSite) -> nn.Module:
+    import torch
+
+    weight = decode(site.codec)
+    if site.kind == "embedding":
+        return torch.nn.Embedding.from_pretrained(weight)
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=site.bias is not None)
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    if site.bias is not None:
+        layer.bias = torch.nn.Parameter(site.bias, requires_grad=False)
+    return layer

@@ -1,0 +1,247 @@
+"""LiteRT: captured graphs become one .tflite file with a signature for each entry point, or for each of its buckets.
+
+The toolkit (litert-torch) converts graphs in which every coded op is a mark (litert_sites); then the marks in its file
+become native ops that hold our codes and scales (litert_flatbuffer), and the file is read back (litert_contents).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ferrule.converters.coded_sites import recapture
+from ferrule.converters.litert_contents import delegation_table, signature_dtypes, stored_weights
+from ferrule.converters.litert_flatbuffer import place_sites, read_model, rename_signatures, write_model
+from ferrule.converters.litert_sites import SiteBook, choose_form, register_mark
+from ferrule.errors import LoweringError
+from ferrule.model import Captured
+from ferrule.program import Dim, Program, Signature, TensorSpec, bucket_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ferrule.device_profiles import DeviceProfile
+
+__all__ = ["BUCKETS", "bucket_lengths", "lower"]
+
+BUCKETS = (32, 128)
+"""Lengths of the static programs of an entry point with a dynamic axis, clipped to the axis's range."""
+
+_FILE = "model.tflite"
+_PACKAGES = ("litert-torch", "litert-converter", "ai-edge-litert", "torch")
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One static program of the file: its signature's name, and the graph to convert."""
+
+    name: str
+    entry_point: str
+    graph: Captured
+
+
+def lower(
+    graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False
+) -> Program:
+    """Write `model.tflite` into the folder.
+
+    Raises LoweringError: FER-LOW-001 an op that the toolkit lacks, FER-LOW-002 a codec with no native form (see
+    litert_sites; with `expand` it is decoded and noted), FER-LOW-003 more than one dynamic axis, FER-LOW-004 a
+    module that keeps state.
+    """
+    book = SiteBook(expand, [], [])
+    with _quiet():
+        register_mark()
+        pieces = [piece for name, graph in graphs.items() for piece in _pieces(name, graph, book)]
+        content = _convert(pieces, graphs)
+        model = read_model(content)
+        place_sites(model, book.sites)
+        names = {p.name: _names(p.graph.signature) for p in pieces}
+        rename_signatures(model, names)
+        write_model(model, folder / _FILE)
+        del model, content
+        rows = delegation_table(folder / _FILE)
+    entry_points = {name: _signature(name, graph, folder / _FILE) for name, graph in graphs.items()}
+    return Program(
+        target="litert",
+        main=_FILE,
+        entry_points=entry_points,
+        delegation=rows,
+        weights=stored_weights(folder / _FILE, book.sites),
+        notes=tuple(book.notes + _notes(book, entry_points)),
+        tools=_tools(),
+    )
+
+
+def bucket_lengths(dim: Dim) -> tuple[int, ...]:
+    """The lengths of BUCKETS that lie in the dim's range; the nearest end of the range where none does."""
+    inside = tuple(length for length in BUCKETS if dim.min <= length <= dim.max)
+    return inside or (min(max(BUCKETS[-1], dim.min), dim.max),)
+
+
+def _pieces(name: str, graph: Captured, book: SiteBook) -> list[_Piece]:
+    dims = list(graph.signature.dims.values())
+    if len(dims) > 1:
+        raise LoweringError(
+            "FER-LOW-003",
+            f"litert: entry point {name!r} has {len(dims)} dynamic axes ({', '.join(d.name for d in dims)}); "
+            "one is allowed, because the file holds a static program for each length.",
+            "Fix all axes but one.",
+        )
+    _refuse_state(name, graph)
+    if not dims:
+        return [_Piece(name, name, recapture(graph, book.replacement))]
+    return [
+        _Piece(bucket_name(name, n), name, recapture(graph, book.replacement, {dims[0].name: n}))
+        for n in bucket_lengths(dims[0])
+    ]
+
+
+def _refuse_state(name: str, graph: Captured) -> None:
+    """The toolkit drops writes to buffers without a word, so a module that makes any is refused."""
+    program = graph.program
+    schemas = (getattr(node.target, "_schema", None) for node in program.graph.nodes)
+    written = dict(program.graph_signature.buffers_to_mutate)
+    if not written and any(schema is not None and schema.is_mutable for schema in schemas):
+        # An in-place op on a buffer shows only after functionalization.
+        written = dict(program.run_decompositions({}).graph_signature.buffers_to_mutate)
+    if written:
+        raise LoweringError(
+            "FER-LOW-004",
+            f"litert: entry point {name!r} writes to the buffers {sorted(written.values())}; a LiteRT program made "
+            "from torch keeps no state.",
+            "Pass the state as an input and return it as an output.",
+        )
+
+
+def _convert(pieces: Sequence[_Piece], graphs: Mapping[str, Captured]) -> bytes:
+    """The toolkit's own file, marks in place of coded ops."""
+    import litert_torch
+
+    converter: Any = litert_torch
+    for piece in pieces:
+        program = piece.graph.program
+        converter = converter.signature(piece.name, _flat(program), program.example_inputs[0])
+    try:
+        content: bytes = converter.convert().model_content()
+    except Exception as error:
+        raise _explain(error, graphs) from error
+    return content
+
+
+def _flat(program: Any) -> nn.Module:
+    """The program as a module that returns a plain tuple, so that outputs are numbered in order."""
+    import torch.utils._pytree as pytree
+    from torch import nn
+
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.program = program.module(check_guards=False)
+            self.training = False  # an exported module refuses eval()
+
+        def forward(self, *inputs: Any) -> tuple[Any, ...]:
+            return tuple(pytree.tree_leaves(self.program(*inputs)))
+
+    return Flat()
+
+
+def _explain(error: Exception, graphs: Mapping[str, Captured]) -> LoweringError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    found = re.search(r"aten[.:\w]+|\w+::\w+", first)
+    op = found.group().removesuffix(".default") if found else ""
+    place = _locate(op, graphs) if op else ""
+    return LoweringError(
+        "FER-LOW-001",
+        f"litert: the toolkit cannot convert {f'op {op!r}' if op else 'the graph'}{place}: {first}",
+        "Replace the op in the model by others, or choose another target.",
+    )
+
+
+def _locate(op: str, graphs: Mapping[str, Captured]) -> str:
+    for graph in graphs.values():
+        for node in graph.program.graph.nodes:
+            if node.op == "call_function" and str(node.target).startswith(op):
+                layers = list(node.meta.get("nn_module_stack", {}).values())
+                lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+                layer = f" in layer {layers[-1][0]!r}" if layers else ""
+                return layer + (f" at {lines[-1][0]}:{lines[-1][1]}" if lines else "")
+    return ""
+
+
+def _names(signature: Signature) -> tuple[list[str], list[str]]:
+    return [spec.name for spec in signature.inputs], [spec.name for spec in signature.outputs]
+
+
+def _signature(name: str, graph: Captured, path: Path) -> Signature:
+    """The captured signature with the file's own dtypes (64-bit numbers become 32-bit ones)."""
+    signature = graph.signature
+    buckets = tuple(n for dim in signature.dims.values() for n in bucket_lengths(dim))
+    dtypes = signature_dtypes(path, bucket_name(name, buckets[0]) if buckets else name)
+
+    def fit(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(replace(spec, dtype=dtypes[spec.name]) for spec in specs)
+
+    return replace(signature, inputs=fit(signature.inputs), outputs=fit(signature.outputs), buckets=buckets)
+
+
+def _notes(book: SiteBook, entry_points: Mapping[str, Signature]) -> list[str]:
+    notes = []
+    if any(site.codec.group for site in book.sites):
+        notes.append(
+            "XNNPACK rounds the float16 scale of a group to bfloat16 when it packs the weights at load time."
+        )
+    if any(choose_form(site) == "dequantize" for site in book.sites):
+        notes.append(
+            "Weight-only int8 layers are int8 in the file and are dequantized to float32 when the file is loaded: "
+            "they save storage, not memory or time."
+        )
+    for name, signature in entry_points.items():
+        if signature.buckets:
+            notes.append(f"{name!r} takes fixed lengths: inputs are padded up to one of {list(signature.buckets)}.")
+    return notes
+
+
+def _tools() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {package: version(package) for package in _PACKAGES}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hush the toolkit's progress lines and the warnings that say nothing about the model."""
+    names = ("torchao", "torch.utils._pytree", "jax._src.xla_bridge")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    # Its remark that 64-bit inputs are narrowed goes through the root logger; the Signature says it.
+    root = logging.getLogger()
+
+    def ours(record: logging.LogRecord) -> bool:
+        return "litert_torch" not in record.pathname
+
+    progress = os.environ.get("LITERT_TORCH_SHOW_PROGRESS")
+    os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
+    root.addFilter(ours)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        root.removeFilter(ours)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if progress is None:
+            del os.environ["LITERT_TORCH_SHOW_PROGRESS"]
+        else:
+            os.environ["LITERT_TORCH_SHOW_PROGRESS"] = progress

@@ -1,0 +1,157 @@
+"""What a .tflite file holds, read back from it: bytes of weights, dtypes of signatures, which unit runs which op."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ferrule.converters.litert_flatbuffer import op_name, read_model
+from ferrule.program import OpRow, StoredWeights
+
+if TYPE_CHECKING:
+    from ferrule.converters.coded_sites import CodedSite
+
+__all__ = ["delegation_table", "signature_dtypes", "stored_weights"]
+
+
+def _mapped(path: Path) -> Any:
+    """The file's tree of objects over mapped memory, so that weights are not read."""
+    return read_model(np.memmap(path, mode="r"))
+
+
+def signature_dtypes(path: Path, name: str) -> dict[str, str]:
+    """dtype of each input and output of a signature, by name."""
+    model = _mapped(path)
+    signature = next(s for s in model.signatureDefs if s.signatureKey == name.encode())
+    tensors = model.subgraphs[signature.subgraphIndex].tensors
+    entries = [*signature.inputs, *signature.outputs]
+    return {entry.name.decode(): _type_name(tensors[entry.tensorIndex]).lower() for entry in entries}
+
+
+def _type_name(tensor: Any) -> str:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return next(name for name, value in vars(schema.TensorType).items() if value == tensor.type)
+
+
+def stored_weights(path: Path, sites: Sequence[CodedSite]) -> tuple[StoredWeights, ...]:
+    """Bytes of constants by kind; a buffer that several tensors share counts once, scales count with their codes."""
+    elements: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    # Padding of a group is stored, but is no element of the model.
+    true_sizes = {f"{site.name}.codes".encode(): site.codec.codes.numel() for site in sites}
+    model = _mapped(path)
+    for tensor, kind, scales in _constants(model):
+        elements[kind] += true_sizes.get(tensor.name, int(np.prod(tensor.shape)))
+        size[kind] += len(model.buffers[tensor.buffer].data) + scales
+    return tuple(StoredWeights(kind, elements[kind], size[kind]) for kind in sorted(elements))
+
+
+def _constants(model: Any) -> Iterator[tuple[Any, str, int]]:
+    """Each constant once: the tensor, its kind, and the bytes of its scales."""
+    seen: set[int] = set()
+    for graph in model.subgraphs:
+        kinds = _kinds(model, graph)
+        for index, tensor in enumerate(graph.tensors):
+            data = model.buffers[tensor.buffer].data
+            if data is None or tensor.buffer in seen or kinds.get(index) == "scales":
+                continue
+            seen.add(tensor.buffer)
+            yield tensor, kinds.get(index, "other"), _scale_bytes(model, graph, tensor)
+
+
+def _kinds(model: Any, graph: Any) -> dict[int, str]:
+    """Tensor index -> linear, embedding, or scales (which count with the tensor that they scale)."""
+    kinds: dict[int, str] = {}
+    for op in reversed(graph.operators):
+        name = op_name(model, op)
+        if name == "FULLY_CONNECTED":
+            kinds[op.inputs[1]] = "linear"
+        elif name in ("BATCH_MATMUL",):
+            kinds.update({index: "linear" for index in op.inputs})
+        elif name == "EMBEDDING_LOOKUP":
+            kinds[op.inputs[1]] = "embedding"
+        elif name == "GATHER" and len(graph.tensors[op.inputs[0]].shape) == 2:
+            kinds[op.inputs[0]] = "embedding"
+        elif name in ("DEQUANTIZE", "TRANSPOSE") and op.outputs[0] in kinds:
+            kinds[op.inputs[0]] = kinds[op.outputs[0]]
+    for tensor in graph.tensors:
+        blocks = getattr(tensor.quantization, "details", None)
+        if blocks is not None:
+            kinds[blocks.scales] = "scales"
+    return kinds
+
+
+def _scale_bytes(model: Any, graph: Any, tensor: Any) -> int:
+    quantization = tensor.quantization
+    if quantization is None:
+        return 0
+    if quantization.details is not None:
+        return len(model.buffers[graph.tensors[quantization.details.scales].buffer].data)
+    values = (quantization.scale, quantization.zeroPoint)
+    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+
+
+def delegation_table(path: Path) -> tuple[OpRow, ...]:
+    """A row for each kind of op and unit, over all signatures, as the runtime's XNNPACK delegate divides them here."""
+    counts: Counter[tuple[str, str]] = Counter()
+    model = _mapped(path)
+    names = [[op_name(model, op) for op in graph.operators] for graph in model.subgraphs]
+    with TemporaryDirectory() as folder:
+        for index, ops in enumerate(names):
+            view = Path(folder) / "view.tflite"
+            view.write_bytes(_with_first(path, index))
+            delegated = _delegated(view)
+            counts.update((op, "cpu:xnnpack" if i in delegated else "cpu:builtin") for i, op in enumerate(ops))
+    reasons = {"cpu:xnnpack": "taken by the XNNPACK delegate", "cpu:builtin": "not taken by XNNPACK"}
+    return tuple(
+        OpRow(op, unit, reasons[unit], count, basis="measured") for (op, unit), count in sorted(counts.items())
+    )
+
+
+def _with_first(path: Path, index: int) -> bytearray:
+    """The file with subgraph `index` in the first place, the only one that the runtime lists ops of.
+
+    The vector of subgraphs holds offsets relative to each entry, so two entries are exchanged in place.
+    """
+    content = bytearray(path.read_bytes())
+    root = struct.unpack_from("<I", content)[0]
+    table = root - struct.unpack_from("<i", content, root)[0]
+    # Field 2 of Model: version, operator_codes, subgraphs.
+    entry = root + struct.unpack_from("<H", content, table + 4 + 2 * 2)[0]
+    vector = entry + struct.unpack_from("<I", content, entry)[0]
+    first, other = vector + 4, vector + 4 + 4 * index
+    targets = [place + struct.unpack_from("<I", content, place)[0] for place in (first, other)]
+    struct.pack_into("<I", content, first, targets[1] - first)
+    struct.pack_into("<I", content, other, targets[0] - other)
+    return content
+
+
+def _delegated(path: Path) -> set[int]:
+    """Nodes of the first subgraph that a delegate runs: all that lead from its inputs to its outputs."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    nodes: list[Mapping[str, Any]] = interpreter._get_ops_details()
+    producers = {
+        output: node for node in nodes if node["op_name"] != "DELEGATE" for output in node["outputs"].tolist()
+    }
+    taken: set[int] = set()
+    for node in nodes:
+        if node["op_name"] != "DELEGATE":
+            continue
+        stop = set(node["inputs"].tolist())
+        pending = [t for t in node["outputs"].tolist() if t not in stop]
+        while pending:
+            source = producers.get(pending.pop())
+            if source is not None and source["index"] not in taken:
+                taken.add(source["index"])
+                pending += [t for t in source["inputs"].tolist() if t >= 0 and t not in stop]
+    return taken

@@ -1,0 +1,273 @@
+"""Bundle: files, manifest and hashes in one directory (or .zip); the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import ferrule
+from ferrule.errors import BundleError, FerruleError, OutputError
+from ferrule.program import Parity, Program, Signature
+from ferrule.proof import Proof, load_proof, prove, save_proof
+
+__all__ = ["SCHEMA", "Bundle", "Check", "check", "pack", "remove_tree", "staging", "zip_bundle"]
+
+SCHEMA = 1
+MOST_ENTRIES, MOST_BYTES = 10_000, 8 << 30  # of a .zip, against bombs
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest, read but not yet verified (see `verify`)."""
+
+    root: Path
+    manifest: Mapping[str, Any]
+    _unpacked: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+
+    @staticmethod
+    def open(path: str | Path) -> Bundle:
+        """Open a directory or a .zip; raises BundleError FER-BUN-001 (absent), -002 (manifest), -005 (archive)."""
+        path = Path(path)
+        unpacked = None
+        if path.is_file() and path.suffix == ".zip":
+            unpacked = tempfile.TemporaryDirectory(prefix="ferrule-")
+            _unzip(path, Path(unpacked.name))
+            path = Path(unpacked.name)
+        if not (path / "manifest.json").is_file():
+            raise BundleError("FER-BUN-001", f"{path} is not a bundle: it holds no manifest.json.")
+        return Bundle(path, _read_manifest(path / "manifest.json"), unpacked)
+
+    @property
+    def target(self) -> str:
+        """Name of the target."""
+        return str(self.manifest["target"])
+
+    @property
+    def main(self) -> str:
+        """The file or package that an engine opens, relative to the root."""
+        return f"program/{self.manifest['program']['main']}"
+
+    @property
+    def program(self) -> Program:
+        """The Program as the manifest tells it, its delegation table included."""
+        delegation = json.loads((self.root / "delegation.json").read_text())
+        return Program.from_json({**self.manifest["program"], "delegation": delegation}, self.root / "program")
+
+    @property
+    def entry_points(self) -> dict[str, Signature]:
+        """Signatures by name."""
+        return {n: Signature.from_json(s) for n, s in self.manifest["program"]["entry_points"].items()}
+
+    @property
+    def proof(self) -> Proof:
+        """Inputs and answers that travel with the bundle."""
+        return load_proof(self.root / "proof.safetensors")
+
+    def problems(self) -> list[str]:
+        """What is wrong with the files, against the manifest; empty when all is well."""
+        listed: Mapping[str, Any] = self.manifest["files"]
+        found = {_relative(p, self.root) for p in self.root.rglob("*") if p.is_symlink() or not p.is_dir()}
+        problems = [f"{name} is missing" for name in sorted(set(listed) - found)]
+        problems += [f"{name} is not in the manifest" for name in sorted(found - set(listed) - {"manifest.json"})]
+        for name in sorted(found & set(listed)):
+            path = self.root / name
+            if path.is_symlink():
+                problems.append(f"{name} is a symbolic link")
+            elif _hash_file(path) != listed[name]["sha256"]:
+                problems.append(f"{name} was changed: its sha256 differs from the manifest's")
+        return problems
+
+    def verify(self) -> None:
+        """Raise BundleError FER-BUN-003 listing every problem of the files."""
+        problems = self.problems()
+        if problems:
+            raise BundleError(
+                "FER-BUN-003", f"{self.root.name} is damaged: {'; '.join(problems)}.", "Build or copy it again."
+            )
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of `check`: parity measured now on the bundle's own proof inputs, and problems in words."""
+
+    ok: bool
+    parity: Parity | None
+    problems: tuple[str, ...]
+
+
+def check(path: str | Path) -> Check:
+    """Verify hashes, then run the artefact on its proof inputs and hold it to the recipe's bound."""
+    from ferrule.runtime.session import open_program
+
+    try:
+        bundle = Bundle.open(path)
+        problems = bundle.problems()
+        if problems:
+            return Check(False, None, tuple(problems))
+        with open_program(bundle.root / bundle.main, bundle.target, bundle.entry_points) as session:
+            parity = prove(session, bundle.proof)
+    except FerruleError as error:
+        return Check(False, None, (str(error),))
+    bound = float(bundle.manifest["recipe"]["min_cosine"])
+    low = f"cosine {parity.cosine:.4f} is under the recipe's bound {bound:.4f}"
+    return Check(parity.cosine >= bound, parity, () if parity.cosine >= bound else (low,))
+
+
+def pack(program: Program, out: Path, facts: Mapping[str, Any], assets: Mapping[str, Path], proof: Proof) -> Bundle:
+    """Write a bundle at `out` (beside it first, then renamed) from a lowered program whose root holds its files.
+
+    facts: what the manifest tells beyond the program (`model`, `recipe`, `device`). assets: name -> file to copy.
+    Raises OutputError FER-OUT-001 when the folder cannot be written.
+    """
+    assert program.root is not None
+    out = Path(out)
+    with _writable(out), staging(out.parent) as stage:
+        shutil.copytree(program.root, stage / "program")
+        for name, source in sorted(assets.items()):
+            (stage / "assets").mkdir(exist_ok=True)
+            shutil.copyfile(source, stage / "assets" / name)
+        save_proof(proof.head(), stage / "proof.safetensors")
+        described = program.to_json()
+        _write_json(stage / "delegation.json", described.pop("delegation"))
+        manifest = {
+            "schema": SCHEMA,
+            "ferrule": ferrule.__version__,
+            **facts,
+            "target": program.target,
+            "program": described,
+            "files": _list_files(stage),
+        }
+        manifest["size_bytes"] = sum(
+            f["bytes"] for name, f in manifest["files"].items() if name.startswith("program/")
+        )
+        manifest["digest"] = _digest(manifest)
+        _write_json(stage / "manifest.json", manifest)
+        _swap(stage, out)
+    return Bundle(out, manifest)
+
+
+def zip_bundle(bundle: Bundle, path: Path) -> Path:
+    """The bundle as a .zip with normalised times, order and rights; raises OutputError FER-OUT-001."""
+    path = Path(path)
+    with _writable(path), staging(path.parent) as stage:
+        with zipfile.ZipFile(stage / "bundle.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+            for name in sorted([*bundle.manifest["files"], "manifest.json"]):
+                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                entry.create_system = 3
+                archive.writestr(entry, (bundle.root / name).read_bytes())
+        os.replace(stage / "bundle.zip", path)
+    return path
+
+
+@contextlib.contextmanager
+def staging(parent: Path) -> Iterator[Path]:
+    """A hidden folder beside the destination, gone afterwards whatever happens."""
+    parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=".ferrule-", dir=parent))
+    os.chmod(stage, 0o755)
+    try:
+        yield stage
+    finally:
+        remove_tree(stage)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            "FER-OUT-001",
+            f"{out} cannot be written: {error.strerror or error}.",
+            "Give a folder with write permission and enough space by -o.",
+        ) from error
+
+
+def _swap(stage: Path, out: Path) -> None:
+    """Put the finished folder in place; an old one is set aside first, so that `out` is whole at every moment."""
+    if out.exists():
+        aside = Path(tempfile.mkdtemp(prefix=".ferrule-old-", dir=out.parent))
+        os.replace(out, aside / "old")
+        os.replace(stage, out)
+        remove_tree(aside)
+    else:
+        os.replace(stage, out)
+
+
+def _list_files(root: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(_relative(p, root) for p in root.rglob("*") if p.is_file())
+    return {n: {"sha256": _hash_file(root / n), "bytes": (root / n).stat().st_size} for n in files}
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    body = {k: v for k, v in manifest.items() if k != "digest"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError("FER-BUN-002", f"{path} is not readable JSON: {error}.") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
+        raise BundleError(
+            "FER-BUN-002", f"{path} is of schema {found!r}; this version of Ferrule reads schema {SCHEMA}."
+        )
+    if manifest.get("digest") != _digest(manifest):
+        raise BundleError("FER-BUN-002", f"{path} was changed: its digest does not fit its content.")
+    for name in manifest["files"]:
+        if not _is_inside(name):
+            raise BundleError("FER-BUN-004", f"{path} names a file outside the bundle: {name!r}.")
+    return manifest
+
+
+def _is_inside(name: str) -> bool:
+    pure = PurePosixPath(name)
+    return bool(name) and not pure.is_absolute() and ".." not in pure.parts and "\\" not in name
+
+
+def _unzip(path: Path, folder: Path) -> None:
+    """Unpack an archive after looking at every entry: no escape, no link, no bomb."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            bad = [e.filename for e in entries if not _is_inside(e.filename) or (e.external_attr >> 28) == 0xA]
+            size = sum(e.file_size for e in entries)
+            folded = {e.filename.casefold() for e in entries}
+            if bad or size > MOST_BYTES or len(entries) > MOST_ENTRIES or len(folded) < len(entries):
+                what = f"entries {bad[:3]}" if bad else f"{len(entries)} entries, {size} bytes unpacked, or clashes"
+                raise BundleError("FER-BUN-005", f"{path} is not a bundle's archive: {what}.")
+            archive.extractall(folder)
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+        raise BundleError("FER-BUN-005", f"{path} cannot be unpacked: {error}.") from error

@@ -1,0 +1,165 @@
+"""Proof: real inputs with the answers of the eager model, and the comparison of an artefact against them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ferrule.errors import ModelError, ParityError
+from ferrule.program import Parity
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from ferrule.model import Model
+    from ferrule.runtime.session import Session
+
+__all__ = ["Proof", "answer", "load_proof", "make_proof", "prove", "save_proof", "with_answers"]
+
+MOST_BYTES = 64 << 20  # of reference outputs kept for a proof; large outputs mean fewer inputs
+BUNDLED_INPUTS, BUNDLED_BYTES = 8, 4 << 20  # what travels in a bundle, for `ferrule check`
+
+Arrays = Mapping[str, "NDArray[Any]"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Inputs by name; the float32 model's outputs (`reference`) and the compressed one's (`compressed`), by name."""
+
+    inputs: tuple[Arrays, ...]
+    reference: tuple[Arrays, ...]
+    compressed: tuple[Arrays, ...]
+    source: str
+
+    def head(self) -> Proof:
+        """The part that travels in a bundle."""
+        size = sum(a.nbytes for a in (*self.reference[0].values(), *self.inputs[0].values()))
+        count = max(1, min(BUNDLED_INPUTS, BUNDLED_BYTES // max(1, size)))
+        return Proof(self.inputs[:count], self.reference[:count], self.compressed[:count], self.source)
+
+
+def answer(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> tuple[tuple[Tensor, ...], ...]:
+    """The eager module's outputs for each input, as flat tuples; ends early once they exceed 64 MB.
+
+    Raises ModelError FER-MOD-002 if an output holds NaN: nothing could be proven against it.
+    """
+    import torch
+    import torch.utils._pytree as pytree
+
+    answers: list[tuple[Tensor, ...]] = []
+    size = 0
+    with torch.no_grad():
+        for index, row in enumerate(inputs):
+            leaves = tuple(t.detach().clone() for t in pytree.tree_leaves(module.eval()(*row.values())))
+            if any(t.is_floating_point() and bool(t.isnan().any()) for t in leaves):
+                raise ModelError(
+                    "FER-MOD-002",
+                    f"The eager model answers NaN to proof input {index}.",
+                    "Give inputs on which the model itself works.",
+                )
+            answers.append(leaves)
+            size += sum(t.numel() * t.element_size() for t in leaves)
+            if size > MOST_BYTES:
+                break
+    return tuple(answers)
+
+
+def with_answers(model: Model) -> Model:
+    """The model with `proof_outputs` filled in, from its modules as they are, unless it has them already."""
+    if model.proof_outputs:
+        return model
+    outputs = answer(model.entry_points[model.policy.entry_point].module, model.proofs())
+    return replace(model, proof_inputs=model.proofs()[: len(outputs)], proof_outputs=outputs)
+
+
+def make_proof(model: Model, names: Sequence[str]) -> Proof:
+    """A proof of a (compressed) model whose `proof_outputs` are known; `names` are its outputs'."""
+    compressed = model.proof_outputs
+    if model.history:
+        compressed = answer(model.entry_points[model.policy.entry_point].module, model.proof_inputs)
+
+    def named(rows: tuple[tuple[Tensor, ...], ...]) -> tuple[Arrays, ...]:
+        return tuple({n: t.numpy() for n, t in zip(names, row, strict=True)} for row in rows)
+
+    inputs = tuple({k: v.numpy() for k, v in row.items()} for row in model.proof_inputs)
+    return Proof(inputs, named(model.proof_outputs), named(compressed), model.proof_source)
+
+
+def save_proof(proof: Proof, path: Path) -> None:
+    """Write as safetensors, keys `<index>/<input|reference|compressed>/<name>`."""
+    from safetensors.numpy import save_file
+
+    tensors = {
+        f"{index:04d}/{part}/{name}": np.ascontiguousarray(array)
+        for part, rows in (
+            ("input", proof.inputs),
+            ("reference", proof.reference),
+            ("compressed", proof.compressed),
+        )
+        for index, row in enumerate(rows)
+        for name, array in row.items()
+    }
+    save_file(tensors, path, metadata={"source": proof.source})
+
+
+def load_proof(path: Path) -> Proof:
+    """Read what `save_proof` wrote."""
+    from safetensors import safe_open
+
+    rows: dict[str, dict[int, dict[str, NDArray[Any]]]] = {"input": {}, "reference": {}, "compressed": {}}
+    with safe_open(path, framework="numpy") as file:
+        source = (file.metadata() or {}).get("source", "")
+        for key in sorted(file.keys()):  # noqa: SIM118  not a mapping
+            index, part, name = key.split("/", 2)
+            rows[part].setdefault(int(index), {})[name] = file.get_tensor(key)
+    inputs, reference, compressed = (
+        tuple(found[i] for i in sorted(found)) for found in (rows["input"], rows["reference"], rows["compressed"])
+    )
+    return Proof(inputs, reference, compressed, source)
+
+
+def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] | None = None) -> Parity:
+    """Run every proof input and compare; raises ParityError FER-PAR-002 if the artefact answers NaN.
+
+    Figures are rounded to six decimals so that a bundle does not depend on the last bits of a sum's order.
+    """
+    cosines: list[float] = []
+    fidelities: list[float] = []
+    worst = 0.0
+    for index, row in enumerate(proof.inputs):
+        outputs = session.run(row)
+        for name, reference in proof.reference[index].items():
+            found = outputs[name]
+            if np.isnan(found.astype(np.float64)).any():
+                raise ParityError(
+                    "FER-PAR-002",
+                    f"The artefact answers NaN in output {name!r} to proof input {index}.",
+                    "Check for overflow in float16 (large masks, sums of squares).",
+                )
+            cosines.append(_cosine(reference, found))
+            fidelities.append(_cosine(proof.compressed[index][name], found))
+            worst = max(worst, float(np.max(np.abs(reference.astype(np.float64) - found), initial=0.0)))
+        if progress is not None:
+            progress(index + 1, len(proof.inputs))
+    return Parity(
+        cosine=round(min(cosines), 6),
+        cosine_mean=round(float(np.mean(cosines)), 6),
+        max_abs=float(f"{worst:.4g}"),
+        fidelity=round(min(fidelities), 6),
+        inputs=len(proof.inputs),
+        source=proof.source,
+        engine=session.engine.name,
+    )
+
+
+def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    if x.shape != y.shape:
+        raise ParityError("FER-PAR-003", f"The artefact's output has shape {list(b.shape)}, not {list(a.shape)}.")
+    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / norm if norm else float(np.array_equal(x, y))
