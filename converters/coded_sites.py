@@ -67,9 +67,7 @@ def recapture(
     lengths = lengths or {}
     arguments = tuple(_example(spec, graph, lengths) for spec in graph.signature.inputs)
     dims = {n: torch.export.Dim(n, min=d.min, max=d.max) for n, d in graph.signature.dims.items() if n not in lengths}
-    shapes = tuple(
-        {axis: dims[n] for axis, n in enumerate(spec.shape) if n in dims} for spec in graph.signature.inputs
-    )
+    shapes = tuple({axis: dims[n] for axis, n in enumerate(spec.shape) if n in dims} for spec in graph.signature.inputs)
     with torch.no_grad():
         program = torch.export.export(module, arguments, dynamic_shapes=shapes if dims else None)
     return Captured(program, specialise(graph.signature, lengths))
@@ -102,19 +100,19 @@ def _read_site(module: fx.GraphModule, node: fx.Node) -> CodedSite:
         value: Tensor = module.get_buffer(path) if _has_buffer(module, path) else module.get_parameter(path)
         return value
 
-    name = str(node.args[1].target).removesuffix(".codes").removesuffix("_codes")  # type: ignore[union-attr]
+    name = str(node.args[1].target).removesuffix(".codes").removesuffix("_codes")
     codes, scales = tensor(node.args[1]), tensor(node.args[2])
     if "coded_linear" in str(node.target):
         _, _, _, bias, bits, group, activation = node.args
         return CodedSite(
             "linear",
             name,
-            Affine(codes, scales, int(bits), int(group)),  # type: ignore[arg-type]
+            Affine(codes, scales, int(bits), int(group)),
             None if bias is None else tensor(bias),
-            int(activation),  # type: ignore[arg-type]
+            int(activation),
         )
     _, _, _, bits, group = node.args
-    return CodedSite("embedding", name, Affine(codes, scales, int(bits), int(group)), None, 0)  # type: ignore[arg-type]
+    return CodedSite("embedding", name, Affine(codes, scales, int(bits), int(group)), None, 0)
 
 
 def _has_buffer(module: nn.Module, path: str) -> bool:

@@ -32,16 +32,23 @@ def rewrite(program: ExportedProgram) -> None:
 
 
 def fix_view_lengths(module: fx.GraphModule) -> Any:
-    """Edge pass: a view with one dynamic length spells it -1, the only way in which XNNPACK takes it."""
+    """Edge pass: a view with one dynamic length spells it -1, the only way in which XNNPACK takes it.
+
+    A view that keeps the shape goes away.
+    """
     from executorch.exir.dialects._ops import ops
     from torch.fx.passes.infra.pass_base import PassResult
 
     for node in module.graph.nodes:
         if node.op != "call_function" or node.target != ops.edge.aten.view_copy.default:
             continue
-        lengths = [n if isinstance(n, int) else -1 for n in node.meta["val"].shape]
+        shape, source = node.meta["val"].shape, node.args[0]
+        if [str(n) for n in shape] == [str(n) for n in source.meta["val"].shape]:
+            node.replace_all_uses_with(source)
+            continue
+        lengths = [n if isinstance(n, int) else -1 for n in shape]
         if lengths.count(-1) <= 1:
-            node.args = (node.args[0], lengths)
+            node.args = (source, lengths)
     module.graph.eliminate_dead_code()
     module.recompile()
     return PassResult(module, True)
@@ -252,6 +259,16 @@ def _can_be_flat(node: fx.Node) -> bool:
     return node.target == aten.transpose.int and 0 not in (node.args[1] % 4, node.args[2] % 4)  # type: ignore[operator]
 
 
+def _is_even_product(node: fx.Node) -> bool:
+    """A matmul of as many heads on either side: a bmm, without the expanding that matmul brings along."""
+    import torch
+
+    if node.target != torch.ops.aten.matmul.default:
+        return False
+    heads = [a.meta["val"].shape[1] for a in node.all_input_nodes]
+    return all(isinstance(n, int) for n in heads) and heads[0] == heads[-1]
+
+
 def _flatten(node: fx.Node, flat: dict[fx.Node, fx.Node]) -> fx.Node:
     """The node without its leading axis, its inputs first; what cannot be rewritten is squeezed."""
     import torch
@@ -272,6 +289,7 @@ def _flatten(node: fx.Node, flat: dict[fx.Node, fx.Node]) -> fx.Node:
             args[1] = args[1] % 4 - 1  # type: ignore[operator]
         elif node.target == torch.ops.aten.transpose.int:
             args[1:3] = [a % 4 - 1 for a in args[1:3]]  # type: ignore[operator]
-        new = _call(node, node.target, *args)
+        target = torch.ops.aten.bmm.default if _is_even_product(node) else node.target
+        new = _call(node, target, *args)
     flat[node] = new
     return new

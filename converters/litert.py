@@ -47,9 +47,7 @@ class _Piece:
     graph: Captured
 
 
-def lower(
-    graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False
-) -> Program:
+def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False) -> Program:
     """Write `model.tflite` into the folder.
 
     Raises LoweringError: FER-LOW-001 an op that the toolkit lacks, FER-LOW-002 a codec with no native form (see
@@ -81,9 +79,10 @@ def lower(
 
 
 def bucket_lengths(dim: Dim) -> tuple[int, ...]:
-    """The lengths of BUCKETS that lie in the dim's range; the nearest end of the range where none does."""
-    inside = tuple(length for length in BUCKETS if dim.min <= length <= dim.max)
-    return inside or (min(max(BUCKETS[-1], dim.min), dim.max),)
+    """The lengths of BUCKETS clipped to the dim's range; its longest where all of BUCKETS are too short."""
+    if dim.min > BUCKETS[-1]:
+        return (dim.max,)
+    return tuple(sorted({min(max(length, dim.min), dim.max) for length in BUCKETS}))
 
 
 def _pieces(name: str, graph: Captured, book: SiteBook) -> list[_Piece]:
@@ -160,7 +159,7 @@ def _explain(error: Exception, graphs: Mapping[str, Captured]) -> LoweringError:
     place = _locate(op, graphs) if op else ""
     return LoweringError(
         "FER-LOW-001",
-        f"litert: the toolkit cannot convert {f'op {op!r}' if op else 'the graph'}{place}: {first}",
+        f"litert: the toolkit cannot convert {f'op {op!r}' if op else 'the graph'}{place}: {first.rstrip('.')}.",
         "Replace the op in the model by others, or choose another target.",
     )
 
@@ -171,7 +170,7 @@ def _locate(op: str, graphs: Mapping[str, Captured]) -> str:
             if node.op == "call_function" and str(node.target).startswith(op):
                 layers = list(node.meta.get("nn_module_stack", {}).values())
                 lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-                layer = f" in layer {layers[-1][0]!r}" if layers else ""
+                layer = f" in layer {layers[-1][0]!r}" if layers and layers[-1][0] else ""
                 return layer + (f" at {lines[-1][0]}:{lines[-1][1]}" if lines else "")
     return ""
 
@@ -195,17 +194,17 @@ def _signature(name: str, graph: Captured, path: Path) -> Signature:
 def _notes(book: SiteBook, entry_points: Mapping[str, Signature]) -> list[str]:
     notes = []
     if any(site.codec.group for site in book.sites):
-        notes.append(
-            "XNNPACK rounds the float16 scale of a group to bfloat16 when it packs the weights at load time."
-        )
+        notes.append("XNNPACK rounds the float16 scale of a group to bfloat16 when it packs the weights at load time.")
     if any(choose_form(site) == "dequantize" for site in book.sites):
         notes.append(
             "Weight-only int8 layers are int8 in the file and are dequantized to float32 when the file is loaded: "
             "they save storage, not memory or time."
         )
     for name, signature in entry_points.items():
-        if signature.buckets:
-            notes.append(f"{name!r} takes fixed lengths: inputs are padded up to one of {list(signature.buckets)}.")
+        for dim in signature.dims.values():
+            lengths = list(signature.buckets)
+            beyond = f"; longer ones, up to {dim.max}, are not in the file" if lengths[-1] < dim.max else ""
+            notes.append(f"{name!r} holds programs for {dim.name} = {lengths}; inputs are padded to them{beyond}.")
     return notes
 
 

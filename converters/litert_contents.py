@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from ferrule.converters.coded_sites import CodedSite
 
 __all__ = ["delegation_table", "signature_dtypes", "stored_weights"]
+
+_REASONS = {
+    "cpu:xnnpack": "taken by the XNNPACK delegate",
+    "cpu:builtin": "XNNPACK has no kernel for the op or its types; LiteRT's own kernel runs it",
+}
+_SUBGRAPHS_FIELD = 2  # of the table Model: version, operator_codes, subgraphs, …
 
 
 def _mapped(path: Path) -> Any:
@@ -37,7 +44,7 @@ def signature_dtypes(path: Path, name: str) -> dict[str, str]:
 def _type_name(tensor: Any) -> str:
     from ai_edge_litert import schema_py_generated as schema
 
-    return next(name for name, value in vars(schema.TensorType).items() if value == tensor.type)
+    return str(next(name for name, value in vars(schema.TensorType).items() if value == tensor.type))
 
 
 def stored_weights(path: Path, sites: Sequence[CodedSite]) -> tuple[StoredWeights, ...]:
@@ -73,7 +80,7 @@ def _kinds(model: Any, graph: Any) -> dict[int, str]:
         name = op_name(model, op)
         if name == "FULLY_CONNECTED":
             kinds[op.inputs[1]] = "linear"
-        elif name in ("BATCH_MATMUL",):
+        elif name == "BATCH_MATMUL":
             kinds.update({index: "linear" for index in op.inputs})
         elif name == "EMBEDDING_LOOKUP":
             kinds[op.inputs[1]] = "embedding"
@@ -102,47 +109,49 @@ def delegation_table(path: Path) -> tuple[OpRow, ...]:
     """A row for each kind of op and unit, over all signatures, as the runtime's XNNPACK delegate divides them here."""
     counts: Counter[tuple[str, str]] = Counter()
     model = _mapped(path)
-    names = [[op_name(model, op) for op in graph.operators] for graph in model.subgraphs]
-    with TemporaryDirectory() as folder:
-        for index, ops in enumerate(names):
-            view = Path(folder) / "view.tflite"
-            view.write_bytes(_with_first(path, index))
-            delegated = _delegated(view)
-            counts.update((op, "cpu:xnnpack" if i in delegated else "cpu:builtin") for i, op in enumerate(ops))
-    reasons = {"cpu:xnnpack": "taken by the XNNPACK delegate", "cpu:builtin": "not taken by XNNPACK"}
+    for index, graph in enumerate(model.subgraphs):
+        delegated = _delegated(path, index)
+        for i, op in enumerate(graph.operators):
+            counts[op_name(model, op), "cpu:xnnpack" if i in delegated else "cpu:builtin"] += 1
     return tuple(
-        OpRow(op, unit, reasons[unit], count, basis="measured") for (op, unit), count in sorted(counts.items())
+        OpRow(op, unit, _REASONS[unit], count, basis="measured") for (op, unit), count in sorted(counts.items())
     )
 
 
-def _with_first(path: Path, index: int) -> bytearray:
-    """The file with subgraph `index` in the first place, the only one that the runtime lists ops of.
+def _delegated(path: Path, index: int) -> set[int]:
+    """Nodes of subgraph `index` that the default delegate takes when the file is opened here."""
+    if index == 0:
+        return _delegated_first(path)
+    with TemporaryDirectory() as folder:
+        view = Path(folder) / "view.tflite"
+        copyfile(path, view)
+        _put_first(np.memmap(view, mode="r+"), index)
+        return _delegated_first(view)
 
-    The vector of subgraphs holds offsets relative to each entry, so two entries are exchanged in place.
+
+def _put_first(content: Any, index: int) -> None:
+    """Exchange subgraphs 0 and `index` in place: the runtime lists the ops of the first one only.
+
+    The vector of subgraphs holds offsets, each relative to its own place.
     """
-    content = bytearray(path.read_bytes())
     root = struct.unpack_from("<I", content)[0]
     table = root - struct.unpack_from("<i", content, root)[0]
-    # Field 2 of Model: version, operator_codes, subgraphs.
-    entry = root + struct.unpack_from("<H", content, table + 4 + 2 * 2)[0]
+    entry = root + struct.unpack_from("<H", content, table + 4 + 2 * _SUBGRAPHS_FIELD)[0]
     vector = entry + struct.unpack_from("<I", content, entry)[0]
-    first, other = vector + 4, vector + 4 + 4 * index
-    targets = [place + struct.unpack_from("<I", content, place)[0] for place in (first, other)]
-    struct.pack_into("<I", content, first, targets[1] - first)
-    struct.pack_into("<I", content, other, targets[0] - other)
-    return content
+    places = (vector + 4, vector + 4 + 4 * index)
+    targets = [place + struct.unpack_from("<I", content, place)[0] for place in places]
+    for place, target in zip(places, reversed(targets), strict=True):
+        struct.pack_into("<I", content, place, target - place)
 
 
-def _delegated(path: Path) -> set[int]:
+def _delegated_first(path: Path) -> set[int]:
     """Nodes of the first subgraph that a delegate runs: all that lead from its inputs to its outputs."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
     nodes: list[Mapping[str, Any]] = interpreter._get_ops_details()
-    producers = {
-        output: node for node in nodes if node["op_name"] != "DELEGATE" for output in node["outputs"].tolist()
-    }
+    producers = {output: node for node in nodes if node["op_name"] != "DELEGATE" for output in node["outputs"].tolist()}
     taken: set[int] = set()
     for node in nodes:
         if node["op_name"] != "DELEGATE":

@@ -1,9 +1,9 @@
 """The .tflite file itself: marks become native ops with our codes, and the file is written and read back.
 
-    before   CUSTOM "custom_call.ferrule_site" (x)
-    after    FULLY_CONNECTED (x, int8 or int4 codes with scales, bias)          form `dynamic`
-             DEQUANTIZE (int8 codes) and FULLY_CONNECTED (x, its output, bias)  form `dequantize`
-             EMBEDDING_LOOKUP (indices, int8 or int4 codes with scales)         form `lookup`
+before   CUSTOM "custom_call.ferrule_site" (x)
+after    FULLY_CONNECTED (x, int8 or int4 codes with scales, bias)          form `dynamic`
+         DEQUANTIZE (int8 codes) and FULLY_CONNECTED (x, its output, bias)  form `dequantize`
+         EMBEDDING_LOOKUP (indices, int8 or int4 codes with scales)         form `lookup`
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def op_name(model: Any, op: Any) -> str:
     if code.customCode:
         return str(code.customCode, "utf-8")
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == number)
+    return str(next(name for name, value in vars(schema.BuiltinOperator).items() if value == number))
 
 
 def place_sites(model: Any, sites: Sequence[CodedSite]) -> None:
@@ -166,7 +166,8 @@ class _Placing:
 def _pack_nibbles(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Two 4-bit codes a byte in row-major order, the first in the low half."""
     flat = np.pad(codes.reshape(-1), (0, codes.size % 2)).view(np.uint8)
-    packed: NDArray[np.uint8] = (flat[::2] & 0x0F) | (flat[1::2] << 4)
+    low, high = flat[::2], flat[1::2]
+    packed: NDArray[np.uint8] = (low & np.uint8(0x0F)) | (high << np.uint8(4))
     return packed
 
 
@@ -211,7 +212,7 @@ def rename_signatures(model: Any, names: Mapping[str, tuple[Sequence[str], Seque
 
 def write_model(model: Any, path: Path) -> None:
     """Write the file: equal buffers once, each aligned to 16 bytes, as the runtime maps them."""
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]
 
     _share_buffers(model)
     # The toolkit's guess at the oldest runtime is from before our ops; their versions say what is needed.
@@ -234,12 +235,16 @@ def _share_buffers(model: Any) -> None:
         if buffer.data is None or len(buffer.data) == 0:
             owner.buffer = 0
             continue
-        key = hashlib.sha256(np.ascontiguousarray(buffer.data)).digest()
+        key = hashlib.sha256(_raw(buffer.data)).digest()
         if key not in places:
             places[key] = len(kept)
             kept.append(buffer)
         owner.buffer = places[key]
     model.buffers = kept
+
+
+def _raw(data: Any) -> memoryview:
+    return memoryview(np.ascontiguousarray(data).data).cast("B")
 
 
 @dataclass
@@ -253,7 +258,7 @@ class _Aligned:
 
         vector = None
         if self.data is not None and len(self.data):
-            raw = memoryview(np.ascontiguousarray(self.data)).cast("B")
+            raw = _raw(self.data)
             builder.StartVector(1, len(raw), 16)
             builder.head -= len(raw)
             builder.Bytes[builder.head : builder.head + len(raw)] = raw

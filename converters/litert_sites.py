@@ -43,7 +43,12 @@ def choose_form(site: CodedSite) -> str | None:
     """`dynamic`, `dequantize` or `lookup`; None where LiteRT has no native form for the codec."""
     codec = site.codec
     form = _FORMS.get((site.kind, codec.bits, codec.group > 0, site.activation))
-    return None if codec.group % BLOCK else form
+    return None if codec.group % BLOCK or _splits_bytes(site) else form
+
+
+def _splits_bytes(site: CodedSite) -> bool:
+    """Rows of an odd number of 4-bit codes begin inside a byte, where the lookup kernel does not look."""
+    return site.kind == "embedding" and site.codec.bits == 4 and site.codec.codes.shape[1] % 2 == 1
 
 
 @dataclass
@@ -94,8 +99,10 @@ def _label(site: CodedSite) -> str:
 
 def _reason(site: CodedSite) -> str:
     codec = site.codec
-    if codec.group % BLOCK:
+    if codec.group % BLOCK and site.kind == "linear":
         return f"XNNPACK takes groups of a multiple of {BLOCK} columns only."
+    if _splits_bytes(site):
+        return "the lookup kernel takes rows of an even number of 4-bit codes."
     if site.kind == "embedding":
         return "the lookup kernel takes one scale a row."
     if codec.bits == 4:
@@ -117,9 +124,7 @@ def register_mark() -> None:
         shape = list(x.type.shape)
         result = ir.RankedTensorType.get([*shape[: len(shape) - drop], width], ir.F32Type.get())
         config = ir.StringAttr.get(str(number))
-        return stablehlo.custom_call(
-            call_target_name=MARK, inputs=[x], result=[result], backend_config=config
-        )
+        return stablehlo.custom_call(call_target_name=MARK, inputs=[x], result=[result], backend_config=config)
 
     registry.lower(_declared(torch))(lower_mark)
 

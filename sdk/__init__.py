@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ferrule.bundle import Bundle, check, pack
+    from ferrule.bundle import Bundle, check
     from ferrule.codec import Affine
     from ferrule.errors import FerruleError
-    from ferrule.flow import compress, deploy, lower
+    from ferrule.flow import compress, deploy, lower, pack
     from ferrule.model import Dim, EntryPoint, Model
     from ferrule.program import Program
     from ferrule.recipe import Recipe
@@ -61,7 +61,7 @@ _HOME = {
     "deploy": "ferrule.flow",
     "load_model": "ferrule.sources",
     "lower": "ferrule.flow",
-    "pack": "ferrule.bundle",
+    "pack": "ferrule.flow",
 }
 
 

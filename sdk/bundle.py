@@ -19,7 +19,7 @@ from ferrule.errors import BundleError, FerruleError, OutputError
 from ferrule.program import Parity, Program, Signature
 from ferrule.proof import Proof, load_proof, prove, save_proof
 
-__all__ = ["SCHEMA", "Bundle", "Check", "check", "pack", "remove_tree", "staging", "zip_bundle"]
+__all__ = ["SCHEMA", "Bundle", "Check", "check", "remove_tree", "staging", "write_bundle", "zip_bundle"]
 
 SCHEMA = 1
 MOST_ENTRIES, MOST_BYTES = 10_000, 8 << 30  # of a .zip, against bombs
@@ -123,7 +123,9 @@ def check(path: str | Path) -> Check:
     return Check(parity.cosine >= bound, parity, () if parity.cosine >= bound else (low,))
 
 
-def pack(program: Program, out: Path, facts: Mapping[str, Any], assets: Mapping[str, Path], proof: Proof) -> Bundle:
+def write_bundle(
+    program: Program, out: Path, facts: Mapping[str, Any], assets: Mapping[str, Path], proof: Proof
+) -> Bundle:
     """Write a bundle at `out` (beside it first, then renamed) from a lowered program whose root holds its files.
 
     facts: what the manifest tells beyond the program (`model`, `recipe`, `device`). assets: name -> file to copy.
@@ -147,9 +149,7 @@ def pack(program: Program, out: Path, facts: Mapping[str, Any], assets: Mapping[
             "program": described,
             "files": _list_files(stage),
         }
-        manifest["size_bytes"] = sum(
-            f["bytes"] for name, f in manifest["files"].items() if name.startswith("program/")
-        )
+        manifest["size_bytes"] = sum(f["bytes"] for name, f in manifest["files"].items() if name.startswith("program/"))
         manifest["digest"] = _digest(manifest)
         _write_json(stage / "manifest.json", manifest)
         _swap(stage, out)

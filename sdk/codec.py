@@ -77,7 +77,7 @@ def spread_scales(scales: Tensor, columns: int, group: int) -> Tensor:
 
 def stored_bytes(codec: Affine, scale_bytes: int = 2) -> int:
     """Bytes of codes packed without gaps plus their scales."""
-    return -(-codec.codes.numel() * codec.bits // 8) + codec.scales.numel() * scale_bytes
+    return int(-(-codec.codes.numel() * codec.bits // 8) + codec.scales.numel() * scale_bytes)
 
 
 def _round_scale(scale: Tensor) -> Tensor:

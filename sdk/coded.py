@@ -126,7 +126,5 @@ class CodedEmbedding(nn.Module):
         return decode(self.codec)
 
     def forward(self, indices: Tensor) -> Tensor:
-        y: Tensor = torch.ops.ferrule.coded_embedding(
-            indices, self.codes, self.scales, self.bits, self.group
-        )
+        y: Tensor = torch.ops.ferrule.coded_embedding(indices, self.codes, self.scales, self.bits, self.group)
         return y

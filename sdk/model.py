@@ -59,8 +59,7 @@ class Model:
     def with_modules(self, modules: Mapping[str, nn.Module], technique: str) -> Model:
         """The same model with other modules behind its entry points, and one more line of history."""
         entry_points = {
-            name: replace(entry, module=modules.get(name, entry.module))
-            for name, entry in self.entry_points.items()
+            name: replace(entry, module=modules.get(name, entry.module)) for name, entry in self.entry_points.items()
         }
         return replace(self, entry_points=entry_points, history=(*self.history, technique))
 
@@ -124,9 +123,7 @@ def _name_inputs(module: nn.Module, given: Mapping[str, Tensor] | Sequence[Tenso
         ordered = dict(zip(labels, given, strict=False))
     for name, value in ordered.items():
         if not isinstance(value, torch.Tensor):
-            raise InputError(
-                "FER-INP-002", f"Input {name!r} is a {type(value).__name__}; a torch.Tensor is needed."
-            )
+            raise InputError("FER-INP-002", f"Input {name!r} is a {type(value).__name__}; a torch.Tensor is needed.")
     return ordered
 
 
@@ -165,9 +162,7 @@ def _capture_entry(name: str, entry: EntryPoint) -> Captured:
         for axes in entry.dynamic.values()
         for dim in axes.values()
     }
-    shapes = tuple(
-        {axis: dims[dim.name] for axis, dim in entry.dynamic.get(key, {}).items()} for key in entry.inputs
-    )
+    shapes = tuple({axis: dims[dim.name] for axis, dim in entry.dynamic.get(key, {}).items()} for key in entry.inputs)
     try:
         program = torch.export.export(entry.module.eval(), arguments, dynamic_shapes=shapes if dims else None)
     except Exception as error:
@@ -202,9 +197,7 @@ def _signature(program: ExportedProgram, entry: EntryPoint, outputs: tuple[str, 
     for node, key in zip(placeholders, entry.inputs, strict=True):
         for axis, dim in entry.dynamic.get(key, {}).items():
             symbols[str(node.meta["val"].shape[axis])] = dim.name
-    inputs = tuple(
-        _spec(key, node.meta["val"], symbols) for node, key in zip(placeholders, entry.inputs, strict=True)
-    )
+    inputs = tuple(_spec(key, node.meta["val"], symbols) for node, key in zip(placeholders, entry.inputs, strict=True))
     results = next(n for n in program.graph.nodes if n.op == "output").args[0]
     # Mutated buffers come first among the graph's outputs; the user's outputs are the last ones.
     tail = results[len(results) - len(outputs) :]

@@ -56,9 +56,7 @@ NUMPY: dict[str, type[np.generic]] = {
 """The numpy type that holds a value; what is narrower than a byte is held in one."""
 
 _MAGIC = 0xDEADBEEF
-_RECORD = np.dtype(
-    [("magic", "<u4"), ("kind", "<u4"), ("size", "<u8"), ("offset", "<u8"), ("unused_bits", "<u8")]
-)
+_RECORD = np.dtype([("magic", "<u4"), ("kind", "<u4"), ("size", "<u8"), ("offset", "<u8"), ("unused_bits", "<u8")])
 
 
 @dataclass(frozen=True)
@@ -121,9 +119,7 @@ class Stored:
             raise self._damaged("the file ends before the constant's record")
         record = head.view(_RECORD)[0]
         if int(record["magic"]) != _MAGIC or int(record["size"]) != self.nbytes:
-            raise self._damaged(
-                f"the record holds {int(record['size'])} bytes where {self.type} needs {self.nbytes}"
-            )
+            raise self._damaged(f"the record holds {int(record['size'])} bytes where {self.type} needs {self.nbytes}")
         start = int(record["offset"])
         data = raw[start : start + self.nbytes]
         if data.size != self.nbytes:
@@ -154,7 +150,7 @@ def inline_array(kind: TensorType, held: Any) -> Array:
     if isinstance(held, bytes):
         return _shaped(kind, np.frombuffer(held, dtype=np.uint8))
     shape = tuple(n if n is not None else 1 for n in kind.shape)
-    return np.array(held, dtype=NUMPY.get(kind.dtype, np.float32)).reshape(shape)
+    return np.array(held, dtype=NUMPY[kind.dtype]).reshape(shape)
 
 
 def unpack(data: Array, bits: int, count: int, signed: bool = False) -> Array:

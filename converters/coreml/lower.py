@@ -2,9 +2,9 @@
 
     torch.export graph ── coremltools ──▶ constexpr_blockwise_shift_scale(codes, scales) ─▶ linear, gather
 
-A sequence axis becomes functions of fixed length where its inputs may be padded, because Core ML keeps other than
-the default length of a range off the Neural Engine (Apple, developer.apple.com/forums/thread/724930); they share
-their weights. Where padding is not allowed, one function takes a range of lengths.
+A sequence axis becomes functions of fixed length where its inputs may be padded, because Core ML keeps all but
+the default length of a range off the Neural Engine (Apple, developer.apple.com/forums/thread/724930). They
+share their weights. Where padding is not allowed, one function takes a range of lengths.
 
 One file, because registration, conversion and reading back share the names of the ops.
 """
@@ -68,14 +68,12 @@ _NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122's, fo
 _DTYPES = {"fp16": "float16", "fp32": "float32", "int32": "int32"}
 
 
-def lower(
-    graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False
-) -> Program:
+def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False) -> Program:
     """Convert every entry point into one .mlpackage; its functions are the entry points or their buckets.
 
     A lone entry point without buckets is the function `main`. Integer inputs become int32. Raises DeviceError
-    FER-DEV-002 (device or system too old), LoweringError FER-LOW-001 (an op that Core ML has not), FER-LOW-002 (a
-    codec that it cannot hold; `expand` decodes it), FER-LOW-003 (mutable buffers that cannot become a state).
+    FER-DEV-002 (no Core ML, or a system too old for it), and LoweringError FER-LOW-001 (an op that Core ML
+    lacks), FER-LOW-002 (a codec that it cannot hold; `expand` decodes it), FER-LOW-003 (states).
     """
     check_device(device, "coreml", graphs)
     graphs, decoded = hold_codecs(graphs, "coreml", expand)
@@ -119,8 +117,8 @@ def check_device(device: DeviceProfile, target: str, graphs: Mapping[str, Captur
         least = ".".join(map(str, needed))
         raise DeviceError(
             "FER-DEV-002",
-            f"{device.title} ('{device.name}') cannot take target '{target}': the package needs {system} {least}, "
-            f"and the profile assumes {system} {assumed}.",
+            f"{device.title} ('{device.name}') cannot take target '{target}': the package needs {system} "
+            f"{least}, and the profile assumes {system} {assumed}.",
             f"Choose a device that runs {system} {least} or later.",
         )
     check_format(device, target, "float16")
@@ -170,9 +168,7 @@ def register_ops() -> None:
         context.add(mb.identity(x=_get_inputs(context, node)[0], name=node.name))
 
     # Three names: of the graph's node, of ExecuTorch's edge node, and what ExecuTorch's partitioner looks up.
-    @register_torch_op(
-        torch_alias=["ferrule::coded_linear", "ferrule.coded_linear", "coded_linear"], override=True
-    )
+    @register_torch_op(torch_alias=["ferrule::coded_linear", "ferrule.coded_linear", "coded_linear"], override=True)
     def ferrule_coded_linear(context: Any, node: Any) -> None:
         x, codes, scales, bias, bits, group, _ = _get_inputs(context, node)
         weight = _weight(codes.val, scales.val, int(bits.val), int(group.val))
@@ -234,7 +230,7 @@ def hold_codecs(
             raise LoweringError(
                 "FER-LOW-002",
                 f"{found}; target {target!r} holds 4 and 8 bits (constexpr_blockwise_shift_scale).",
-                "Use a 4- or 8-bit recipe such as w4g32 or w8, or allow the weights to be decoded to float16.",
+                "Use a recipe such as w4g32 or w8, or allow the weights to be decoded to float16.",
             )
         held[name] = recapture(graph, _decoded)
         notes[f"{found}; it and {len(odd) - 1} others were decoded to float16, which saves nothing."] = None
@@ -272,9 +268,7 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     return program.run_decompositions(table)
 
 
-def _convert(
-    name: str, graph: Captured, buckets: tuple[int, ...], package: Path
-) -> dict[str, tuple[Path, str]]:
+def _convert(name: str, graph: Captured, buckets: tuple[int, ...], package: Path) -> dict[str, tuple[Path, str]]:
     """Write one entry point; function of the artefact -> (package, function there)."""
     import coremltools as ct
 
@@ -284,7 +278,7 @@ def _convert(
     try:
         model = ct.convert(
             program,
-            inputs=[_input_type(spec, graph.signature) for spec in graph.signature.inputs],
+            inputs=_input_types(graph.signature),
             outputs=[_output_type(spec) for spec in graph.signature.outputs],
             minimum_deployment_target=ct.target.iOS18,
             compute_precision=ct.precision.FLOAT16,
@@ -330,7 +324,7 @@ def check_ops(name: str, program: ExportedProgram) -> None:
         found = "; ".join(f"{op}{f' at {line}' if line else ''}" for op, line in missing.items())
         raise LoweringError(
             "FER-LOW-001",
-            f"Entry point {name!r} has ops that Core ML (coremltools {version('coremltools')}) lacks: {found}.",
+            f"Entry point {name!r} has ops that coremltools {version('coremltools')} lacks: {found}.",
             "Rewrite that part of the model with other ops, or choose another target.",
         )
 
@@ -343,35 +337,35 @@ def _line_of(node: Any) -> str:
 
 
 def check_states(name: str, program: ExportedProgram) -> None:
-    """Refuse mutable buffers that a Core ML state cannot stand for: float16, zero at the start (FER-LOW-003)."""
+    """Refuse mutable buffers that a state, float16 and zero at first, cannot be (LoweringError FER-LOW-003)."""
     for target in program.graph_signature.buffers_to_mutate.values():
         value = program.state_dict.get(target, program.constants.get(target))
         if value is None or not value.is_floating_point() or bool(value.any()):
             raise LoweringError(
                 "FER-LOW-003",
-                f"Entry point {name!r} changes its buffer {target!r}; Core ML states hold float16 and begin at zero.",
+                f"Entry point {name!r} changes its buffer {target!r}; Core ML states are float16, zero at first.",
                 "Begin with a float buffer of zeros, or pass it as an input and return it as an output.",
             )
 
 
-def _input_type(spec: TensorSpec, signature: Signature) -> Any:
-    """Float32 at the boundary, integers and booleans as int32; equal names share one range."""
+def _input_types(signature: Signature) -> list[Any]:
+    """Float32 at the boundary, integers and booleans as int32; axes of one name share one range."""
     import coremltools as ct
     import numpy as np
 
-    shape = [_range_of(n, signature) if isinstance(n, str) else n for n in spec.shape]
-    wanted = np.float32 if spec.dtype in ("float32", "float64", "bfloat16") else np.int32
-    return ct.TensorType(
-        name=spec.name, shape=shape or [1], dtype=np.float16 if spec.dtype == "float16" else wanted
-    )
-
-
-def _range_of(name: str, signature: Signature) -> Any:
-    import coremltools as ct
-
-    dim = signature.dims[name]
-    usual = min(max(BUCKETS[1], dim.min), dim.max)
-    return ct.RangeDim(lower_bound=dim.min, upper_bound=dim.max, default=usual, symbol=name)
+    ranges = {
+        dim.name: ct.RangeDim(dim.min, dim.max, default=min(max(BUCKETS[1], dim.min), dim.max))
+        for dim in signature.dims.values()
+    }
+    wide = {"float16": np.float16, "bfloat16": np.float32, "float32": np.float32, "float64": np.float32}
+    return [
+        ct.TensorType(
+            name=spec.name,
+            shape=[ranges[n] if isinstance(n, str) else n for n in spec.shape] or [1],
+            dtype=wide.get(spec.dtype, np.int32),
+        )
+        for spec in signature.inputs
+    ]
 
 
 def _output_type(spec: TensorSpec) -> Any:
@@ -403,10 +397,9 @@ def fix_package(package: Path) -> None:
 
     (package / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
     manifest = json.loads((package / "Manifest.json").read_text())
-    names = {
-        old: str(uuid.uuid5(_NAMESPACE, item["path"])) for old, item in manifest["itemInfoEntries"].items()
-    }
-    manifest["itemInfoEntries"] = {names[k]: v for k, v in manifest["itemInfoEntries"].items()}
+    items = manifest["itemInfoEntries"]
+    names = {old: str(uuid.uuid5(_NAMESPACE, item["path"])) for old, item in items.items()}
+    manifest["itemInfoEntries"] = {names[old]: item for old, item in items.items()}
     manifest["rootModelIdentifier"] = names[manifest["rootModelIdentifier"]]
     (package / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True))
     file = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
@@ -440,8 +433,8 @@ def signature_of(function: MilFunction, asked: Signature, buckets: tuple[int, ..
 def describe(programs: Iterable[MilProgram], device: DeviceProfile, target: str) -> tuple[OpRow, ...]:
     """Where each op of the programs can run, constexpr ops included; predicted, as Core ML chooses at load.
 
-    Sources: coremltools' guide "Typed Execution" (the Neural Engine computes in float16 only), Apple's answer on
-    ranges of lengths (developer.apple.com/forums/thread/724930), and the device's profile.
+    Sources: coremltools' guide "Typed Execution" (the Neural Engine computes in float16 only), Apple's answer
+    on ranges of lengths (developer.apple.com/forums/thread/724930), and the device's profile.
     """
     units = "|".join(unit for unit in ("ane", "gpu", "cpu") if unit in device.targets[target].units)
     block = device.targets[target].formats.get("int4-block")
@@ -463,10 +456,8 @@ def _unit(op: MilOp, types: Mapping[str, TensorType], units: str, advice: str) -
         blocks = any(shape[-1] not in (None, 1) for shape in scales if shape)
         reason = "Codes in the file; Core ML decodes them as it loads the model or inside the kernel."
         return units, f"{reason} {advice}".strip() if blocks else reason
-    read = [
-        types[o] for operands in op.params.values() for o in operands if isinstance(o, str) and o in types
-    ]
-    touched = [*read, *(value.type for value in op.outputs)]
+    names = [o for operands in op.params.values() for o in operands if isinstance(o, str)]
+    touched = [*(types[name] for name in names if name in types), *(value.type for value in op.outputs)]
     other = sorted({kind.dtype for kind in touched} - {"fp16"})
     if other:
         return "cpu|gpu", f"It reads or makes {', '.join(other)}; the Neural Engine computes in float16 only."
@@ -476,7 +467,7 @@ def _unit(op: MilOp, types: Mapping[str, TensorType], units: str, advice: str) -
 
 
 def read_weights(programs: Iterable[MilProgram]) -> tuple[StoredWeights, ...]:
-    """Elements and bytes (codes, scales) of linear, embedding and other constants, each stored tensor once."""
+    """Elements and bytes (codes, scales) of linear, embedding and other constants, each tensor once."""
     seen: set[object] = set()
     totals = {kind: [0, 0] for kind in ("linear", "embedding", "other")}
     for function in (f for program in programs for f in program.functions.values()):
@@ -530,9 +521,7 @@ def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature
     from ferrule.coded import ACTIVATION_DYNAMIC
     from ferrule.converters.coded_sites import coded_sites
 
-    notes = [
-        "Computed in float16; where an op runs is predicted, because Core ML decides that when it loads."
-    ]
+    notes = ["Computed in float16. Which unit runs an op is predicted: Core ML decides that when it loads."]
     sites = [site for graph in graphs.values() for site in coded_sites(graph.program)]
     if any(site.activation == ACTIVATION_DYNAMIC for site in sites):
         notes.append(
@@ -543,8 +532,8 @@ def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature
         if signature.buckets:
             lengths = ", ".join(map(str, signature.buckets))
             notes.append(
-                f"Entry point {name!r} is held as functions of fixed length ({lengths}) that share weights, and "
-                "inputs are padded: the Neural Engine takes a range of lengths at its default only."
+                f"Entry point {name!r} is held as functions of fixed length ({lengths}) that share weights, "
+                "and inputs are padded: of a range of lengths the Neural Engine runs the default only."
             )
         elif signature.dims:
             notes.append(

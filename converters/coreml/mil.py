@@ -112,9 +112,7 @@ def load(path: Path) -> MilProgram:
 
 
 def _unreadable(root: Path, why: str) -> LoweringError:
-    return LoweringError(
-        "FER-MIL-002", f"{root} is not a readable .mlpackage: {why}.", "Convert the model again."
-    )
+    return LoweringError("FER-MIL-002", f"{root} is not a readable .mlpackage: {why}.", "Convert the model again.")
 
 
 def _messages() -> Any:
@@ -171,9 +169,7 @@ def _function(name: str, message: Any, features: Mapping[str, Any], folder: Path
     return MilFunction(name, message.opset, tuple(inputs), tuple(states), outputs, ops)
 
 
-def _bounds(
-    feature: Any, kind: TensorType
-) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, ...], ...]]:
+def _bounds(feature: Any, kind: TensorType) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, ...], ...]]:
     """Ranges and enumerated shapes; public and inner rank may differ (a scalar shows as one element)."""
     if feature is None or feature.type.WhichOneof("Type") != "multiArrayType":
         return (), ()
@@ -191,11 +187,7 @@ def _op(message: Any, folder: Path, root: Path) -> MilOp:
     for key, argument in message.inputs.items():
         params[key] = tuple(_operand(binding, folder, root) for binding in argument.arguments)
     outputs = tuple(MilValue(o.name, _type(o.type)) for o in message.outputs)
-    written = (
-        message.attributes["name"].immediateValue.tensor.strings.values
-        if "name" in message.attributes
-        else []
-    )
+    written = message.attributes["name"].immediateValue.tensor.strings.values if "name" in message.attributes else []
     name = written[0] if written else (outputs[0].name if outputs else message.type)
     return MilOp(message.type, name, dict(sorted(params.items())), outputs, bool(message.blocks))
 
@@ -214,7 +206,13 @@ def _type(message: Any) -> TensorType:
     tensor = message.tensorType
     dims: Iterable[Any] = tensor.dimensions
     shape = tuple(int(d.constant.size) if d.WhichOneof("dimension") == "constant" else None for d in dims)
-    return TensorType(DTYPES.get(int(tensor.dataType), f"type{tensor.dataType}"), shape)
+    if int(tensor.dataType) not in DTYPES:
+        raise LoweringError(
+            "FER-MIL-002",
+            f"The program holds values of element type number {tensor.dataType}, which is not known.",
+            f"Known are: {', '.join(DTYPES.values())}.",
+        )
+    return TensorType(DTYPES[int(tensor.dataType)], shape)
 
 
 def _constant(message: Any, folder: Path, root: Path) -> Constant:
@@ -237,4 +235,6 @@ def _constant(message: Any, folder: Path, root: Path) -> Constant:
 
 
 def _text(held: Any) -> str | Array:
-    return str(held[0]) if len(held) == 1 else np.array([str(h) for h in held], dtype=np.str_)
+    if len(held) < 2:
+        return "".join(str(h) for h in held)
+    return np.array([str(h) for h in held], dtype=np.str_)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ferrule.errors import BundleError
 from ferrule.program import Signature, bucket_name
 
 if TYPE_CHECKING:
@@ -17,9 +18,21 @@ __all__ = ["LiteRtEngine", "open_engine"]
 
 
 def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int) -> LiteRtEngine:
-    """Open a .tflite file; raises ImportError where no runtime is installed, ValueError for a damaged file."""
+    """Open a .tflite file.
+
+    Raises ImportError where no runtime is installed, BundleError FER-BUN-020 for a file that the runtime refuses
+    (damaged, or with ops newer than the runtime).
+    """
     name, interpreter_type = _find_runtime()
-    interpreter = interpreter_type(model_path=str(path), num_threads=threads)
+    try:
+        interpreter = interpreter_type(model_path=str(path), num_threads=threads)
+    except (ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise BundleError(
+            "FER-BUN-020",
+            f"{name} cannot open {path.name}: {reason}.",
+            "Build the file again, or install the version of ai-edge-litert that the manifest names.",
+        ) from error
     return LiteRtEngine(name, interpreter, entry_points)
 
 

@@ -42,9 +42,7 @@ def _minilm() -> Model:
     folder = minilm_folder()
     encoder = SentenceEncoder(load_quietly("AutoModel", folder, add_pooling_layer=False))
     tokenizer = folder / "tokenizer.json"
-    proofs = [
-        {k: torch.from_numpy(v) for k, v in row.items()} for row in tokenize(tokenizer, sentences(), 128)
-    ]
+    proofs = [{k: torch.from_numpy(v) for k, v in row.items()} for row in tokenize(tokenizer, sentences(), 128)]
     tokens = {1: Dim("tokens", 2, 256)}
     entry = EntryPoint(
         encoder.eval(),

@@ -55,6 +55,4 @@ def _load_weights(module: object, path: Path) -> None:
         load_checkpoint(module, str(path), strict=True)
     except Exception as error:
         first = str(error).strip().splitlines()[0][:300]
-        raise SourceError(
-            "FER-SRC-003", f"Checkpoint {path} does not fit: {type(error).__name__}: {first}"
-        ) from error
+        raise SourceError("FER-SRC-003", f"Checkpoint {path} does not fit: {type(error).__name__}: {first}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,15 +16,12 @@ import pytest
 from ferrule.converters.coreml import interpreter
 from ferrule.converters.coreml.mil import MilProgram
 from ferrule.errors import InputError, LoweringError
+from ferrule.sources.torchvision_ops import declare_torchvision_ops
 
 with warnings.catch_warnings():
     # coremltools and transformers import optional parts, whose imports warn; nothing of ours is imported here
     warnings.simplefilter("ignore")
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):
-        # a torchvision built for another torch breaks transformers, which works without it
-        sys.modules["torchvision"] = None  # type: ignore[assignment]
+    declare_torchvision_ops()
     import coremltools as ct
     import coremltools.optimize as cto
     import torch
@@ -242,9 +238,7 @@ def test_llama_of_any_length(tmp_path: Path, half: bool) -> None:
     made = convert(Llama(), (integers((1, 9), 0),), spec, tmp_path / "m.mlpackage", half, ({1: length},))
     for size in (2, 9, 31):
         ids = integers((1, size), size)
-        agree(
-            only(interpreter.run(made.program, {"ids": ids.numpy().astype(np.int32)})), made.module(ids), half
-        )
+        agree(only(interpreter.run(made.program, {"ids": ids.numpy().astype(np.int32)})), made.module(ids), half)
 
 
 def test_states_are_kept_from_step_to_step(tmp_path: Path) -> None:
@@ -257,9 +251,7 @@ def test_states_are_kept_from_step_to_step(tmp_path: Path) -> None:
         ct.TensorType(name="place", shape=(1,), dtype=np.int32),
         ct.TensorType(name="mask", shape=(1, 1, 8), dtype=np.float16),
     ]
-    states = [
-        ct.StateType(ct.TensorType(shape=(1, 8, 16), dtype=np.float16), name=n) for n in ("keys", "values")
-    ]
+    states = [ct.StateType(ct.TensorType(shape=(1, 8, 16), dtype=np.float16), name=n) for n in ("keys", "values")]
     made = convert(module, example, specs, tmp_path / "m.mlpackage", True, None, states, ct.target.iOS18)
     assert {s.name for s in made.program.functions["main"].states} == {"keys", "values"}
     kept: dict[str, Array] = {}
@@ -307,12 +299,13 @@ def mlp18(tmp_path_factory: pytest.TempPathFactory) -> Converted:
     return convert(Mlp(), (x,), spec, path, half=True, target=ct.target.iOS18)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("opset", ["ios17", "ios18"])
-def test_compressed_weights(request: pytest.FixtureRequest, tmp_path: Path, name: str, opset: str) -> None:
-    if opset == "ios17" and name in ("int4_by_block", "palette2_by_group"):
-        pytest.skip("iOS 17 has no such op")
-    source: Converted = request.getfixturevalue("mlp" if opset == "ios17" else "mlp18")
+@pytest.mark.parametrize(
+    ("opset", "name"),
+    [("mlp18", name) for name in CONFIGS]
+    + [("mlp", name) for name in CONFIGS if name not in ("int4_by_block", "palette2_by_group")],
+)
+def test_compressed_weights(request: pytest.FixtureRequest, tmp_path: Path, opset: str, name: str) -> None:
+    source: Converted = request.getfixturevalue(opset)
     config = cto.coreml.OptimizationConfig(global_config=CONFIGS[name]())
     compress = {
         "p": cto.coreml.palettize_weights,
@@ -408,9 +401,7 @@ def test_wrong_inputs_are_refused(ranged: MilProgram, given: dict[str, Any], cod
 def test_an_unknown_op_is_named_before_anything_runs(mlp: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(interpreter.OPS, "gelu")
     # the input is wrong too: the ops are looked at first
-    with pytest.raises(
-        LoweringError, match=r"FER-MIL-001: .*gelu \(first at '.*' in function 'main'\)"
-    ) as caught:
+    with pytest.raises(LoweringError, match=r"FER-MIL-001: .*gelu \(first at '.*' in function 'main'\)") as caught:
         interpreter.run(mlp.program, {})
     assert "linear" in caught.value.hint
 

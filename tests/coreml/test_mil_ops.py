@@ -16,18 +16,18 @@ from ferrule.converters.coreml.constants import unpack
 from ferrule.converters.coreml.ops import OPS
 from ferrule.converters.coreml.ops.elementwise import erf_array
 from ferrule.errors import LoweringError
+from ferrule.sources.torchvision_ops import declare_torchvision_ops
 
 with warnings.catch_warnings():
     # coremltools imports its optional converters, whose imports warn; nothing of ours is imported here
     warnings.simplefilter("ignore")
+    declare_torchvision_ops()
     import coremltools as ct
     import torch
     from coremltools.converters.mil import Builder as mb
     from coremltools.converters.mil.mil import types
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:coremltools", "ignore::UserWarning:coremltools"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:coremltools", "ignore::UserWarning:coremltools")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Reference = Callable[[Array], Any]
@@ -277,9 +277,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], Reference]] = {
         lambda x: np.concatenate([x[..., :3], X[..., :1], x[..., 4:]], axis=-1),
     ),
     "scatter_nd_max": (
-        lambda x: mb.scatter_nd(
-            data=x, indices=np.array([[0, 1]], np.int32), updates=X[1:, 0] * 3, mode="max"
-        ),
+        lambda x: mb.scatter_nd(data=x, indices=np.array([[0, 1]], np.int32), updates=X[1:, 0] * 3, mode="max"),
         lambda x: np.concatenate(
             [np.concatenate([x[:1, :1], np.maximum(x[:1, 1:2], X[1:, :1] * 3), x[:1, 2:]], 1), x[1:]]
         ),
@@ -339,9 +337,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], Reference]] = {
         lambda x: np.where(x > 0, x, np.float32(-1)),
     ),
     "fill_like_and_range": (
-        lambda x: mb.add(
-            x=mb.fill_like(ref_tensor=x, value=1.0), y=mb.range_1d(start=0.0, end=5.0, step=1.0)
-        ),
+        lambda x: mb.add(x=mb.fill_like(ref_tensor=x, value=1.0), y=mb.range_1d(start=0.0, end=5.0, step=1.0)),
         lambda x: np.ones_like(x) + np.arange(5, dtype=np.float32),
     ),
     "shape": (lambda x: mb.shape(x=x), lambda x: np.array(x.shape)),
@@ -647,9 +643,7 @@ def decoded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Array, 
         "sparse",
     ],
 )
-def test_compressed_constants_decode_to_their_definition(
-    decoded: dict[str, tuple[Array, Array]], name: str
-) -> None:
+def test_compressed_constants_decode_to_their_definition(decoded: dict[str, tuple[Array, Array]], name: str) -> None:
     made, wanted = decoded[name]
     np.testing.assert_array_equal(made, wanted.astype(np.float16).astype(np.float32))
 
@@ -708,3 +702,19 @@ def test_every_op_stands_in_one_family_only() -> None:
 
     families = [m for m in vars(ops).values() if hasattr(m, "OPS") and hasattr(m, "__file__")]
     assert sum(len(m.OPS) for m in families) == len(OPS)
+
+
+def test_a_select_that_declares_the_wrong_shape_is_told(tmp_path: Path) -> None:
+    def body(x: Any) -> Any:
+        chosen = mb.select(cond=mb.greater(x=x, y=0.0), a=1.0, b=-1.0, name="chosen")
+        sound = mb.select(cond=mb.greater(x=x, y=0.0), a=x, b=0.0, name="sound")
+        return mb.add(x=mb.mul(x=x, y=chosen), y=sound, name="made")
+
+    program = save(body, [mb.TensorSpec((2, 3), dtype=types.fp32)], tmp_path, ct.target.iOS17)
+    ((name, why),) = interpreter.list_misdeclared(program)
+    assert name == "chosen"
+    assert why == "select by cond of bool[2, 3] declares fp32[]"
+    # by MIL's definition all three broadcast
+    x = np.ascontiguousarray(X[0, :2, 0, :3])
+    made = interpreter.run(program, {"x": x})["made"]
+    np.testing.assert_array_equal(made, np.abs(x) + np.maximum(x, 0))

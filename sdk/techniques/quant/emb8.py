@@ -26,8 +26,8 @@ def code_embeddings(model: Model, options: Options, data: list[Mapping[str, Tens
     """Code embedding tables as Affine(8 bits, per row); `data` is not used."""
     from torch import nn
 
-    from ferrule.coded import CodedEmbedding
     from ferrule.codec import encode_affine
+    from ferrule.coded import CodedEmbedding
     from ferrule.techniques.quant.layers import replace_layers
 
     def make(name: str, layer: nn.Module) -> nn.Module | None:

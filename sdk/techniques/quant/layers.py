@@ -9,8 +9,8 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor, nn
 
-from ferrule.coded import CodedLinear
 from ferrule.codec import encode_affine
+from ferrule.coded import CodedLinear
 from ferrule.errors import RecipeError
 from ferrule.model import Model
 

@@ -1,0 +1,355 @@
+"""The flow: compress, lower, pack; and `deploy`, which does all of it for many devices."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ferrule.bundle import Bundle, staging, write_bundle, zip_bundle
+from ferrule.catalog import TECHNIQUES
+from ferrule.converters import find_target, missing_packages
+from ferrule.device_profiles import DeviceProfile, check_format, choose_target
+from ferrule.device_profiles import load as load_device
+from ferrule.errors import FerruleError, OutputError, TargetError
+from ferrule.jobs import Event, Job, Outcome, Progress, run_jobs
+from ferrule.program import Program
+from ferrule.recipe import Recipe, load_recipe
+from ferrule.result import Result
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ferrule.model import Captured, Dim, Model
+
+__all__ = ["Destination", "bundle_name", "compress", "deploy", "lower", "pack", "parse_destination"]
+
+Inputs = Mapping[str, "Tensor"] | Sequence["Tensor"]
+SINGLE = (str, Path, Mapping, Recipe)  # the forms of one recipe; anything else is a list of them
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A device and the target built for it."""
+
+    device: DeviceProfile
+    target: str
+    refusal: FerruleError | None = None
+
+
+def parse_destination(text: str) -> Destination:
+    """`DEVICE` or `DEVICE:TARGET`; raises DeviceError FER-DEV-001 / TargetError FER-TGT-001 for unknown names.
+
+    A pair that is known but impossible carries its refusal instead of raising: other destinations go on.
+    """
+    name, _, target = text.partition(":")
+    device = load_device(name)
+    wanted = find_target(target).name if target else None
+    try:
+        chosen = choose_target(device, wanted)
+        missing = missing_packages(find_target(chosen))
+        if missing:
+            extra = find_target(chosen).extra
+            raise TargetError(
+                "FER-TGT-002",
+                f"Target {chosen!r} needs {', '.join(missing)}, not installed here.",
+                f"Run: pip install 'ferrule[{extra}]'",
+            )
+    except FerruleError as error:
+        return Destination(device, wanted or "none", error)
+    return Destination(device, chosen)
+
+
+def compress(
+    model: Model | nn.Module,
+    recipe: str | Path | Mapping[str, Any] | Recipe = "fp",
+    *,
+    example_inputs: Inputs | None = None,
+    calibration: str | Path | Sequence[Mapping[str, Tensor]] | None = None,
+) -> Model:
+    """Apply a recipe's steps to a copy of the model; the model given is not changed.
+
+    calibration: a file (see `load_calibration`) or inputs by name. Raises RecipeError, InputError, ModelError.
+    """
+    from ferrule.calibration import check_inputs, load_calibration
+    from ferrule.model import as_model, check_weights
+    from ferrule.proof import with_answers
+
+    current = as_model(model, example_inputs)
+    check_weights(current)
+    current = with_answers(current)
+    data: list[Mapping[str, Tensor]] | None = None
+    if isinstance(calibration, str | Path):
+        data = load_calibration(calibration, current)
+    elif calibration is not None:
+        data = list(calibration)
+        entry = current.entry_points[current.policy.entry_point]
+        for index, row in enumerate(data):
+            check_inputs(row, entry, f"calibration sample {index}")
+    for step in load_recipe(recipe).steps:
+        technique = TECHNIQUES[step.technique]
+        current = technique.function()(current, technique.read_options(step.options), data)
+    return current
+
+
+def lower(
+    model: Model | nn.Module,
+    destination: str,
+    folder: str | Path,
+    *,
+    example_inputs: Inputs | None = None,
+    expand: bool = False,
+    min_cosine: float = -1.0,
+    progress: Progress | None = None,
+) -> Program:
+    """Lower a model to one `DEVICE:TARGET` in a worker process, run it and compare; files land in `folder`.
+
+    Raises DeviceError, CaptureError, LoweringError, or ParityError below `min_cosine`.
+    """
+    from ferrule.model import as_model
+
+    place = parse_destination(destination)
+    if place.refusal is not None:
+        raise place.refusal
+    with tempfile.TemporaryDirectory(prefix="ferrule-") as scratch:
+        prepared = _prepare(as_model(model, example_inputs), Path(scratch))
+        _check_formats(place, prepared.formats)
+        job = Job(
+            place.device.name, place.target, "", Path(folder), prepared.graphs, prepared.proof, min_cosine, expand
+        )
+        outcome = next(iter(run_jobs([job], progress)))
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.program is not None
+    return outcome.program
+
+
+def pack(program: Program, model: Model, out: str | Path, *, device: str, recipe: str | Recipe = "fp") -> Bundle:
+    """Pack a lowered program with the model's tokenizer, processing and proof into a bundle at `out`."""
+    from ferrule.proof import make_proof, with_answers
+
+    answered = with_answers(model)
+    names = [spec.name for spec in program.entry_points[model.policy.entry_point].outputs]
+    facts = _facts(model, load_recipe(recipe), load_device(device))
+    return write_bundle(program, Path(out), facts, model.assets, make_proof(answered, names))
+
+
+def deploy(
+    model: Model | nn.Module,
+    example_inputs: Inputs | None = None,
+    *,
+    devices: Sequence[str],
+    recipe: str | Path | Mapping[str, Any] | Recipe | Sequence[Any] = "fp",
+    calibration: str | Path | Sequence[Mapping[str, Tensor]] | None = None,
+    out: str | Path,
+    dynamic: Mapping[str, Mapping[int, Dim]] | None = None,
+    expand: bool = False,
+    archive: bool = False,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Build one bundle for each device and recipe; partial success is a result, not an exception.
+
+    devices: `DEVICE` or `DEVICE:TARGET`. recipe: one or a list. dynamic: input -> axis -> Dim, for a bare module.
+    expand: decode weights that a target cannot hold natively instead of refusing. archive: write a .zip as well.
+    Raises DeviceError, TargetError, RecipeError for unknown names and OutputError for a folder that cannot be written,
+    all before any work; whatever fails later is a Result with a coded reason.
+    """
+    from ferrule.model import as_model
+    from ferrule.proof import with_answers
+
+    recipes = [load_recipe(recipe)] if isinstance(recipe, SINGLE) else [load_recipe(r) for r in recipe]
+    places = [parse_destination(text) for text in devices]
+    folder = _open_folder(Path(out))
+    results: dict[tuple[int, int], Result] = {}
+    with staging(folder) as stage:
+        jobs: dict[Path, tuple[int, int]] = {}
+        todo: list[Job] = []
+        ready: dict[int, _Prepared] = {}
+        base: Model | None = None
+        for r, chosen in enumerate(recipes):
+            try:
+                base = base or with_answers(as_model(model, example_inputs, dynamic))
+                compressed = compress(base, chosen, calibration=calibration)
+                ready[r] = _prepare(compressed, stage / f"recipe-{r}")
+            except FerruleError as error:
+                for p, place in enumerate(places):
+                    results[p, r] = _not_built(place, chosen, place.refusal or error, refused=bool(place.refusal))
+                continue
+            for p, place in enumerate(places):
+                try:
+                    if place.refusal is not None:
+                        raise place.refusal
+                    _check_formats(place, ready[r].formats)
+                except FerruleError as error:
+                    results[p, r] = _not_built(place, chosen, error, refused=True)
+                    continue
+                job = _job(place, chosen, stage / f"job-{r}-{p}", ready[r], expand)
+                jobs[job.folder] = (p, r)
+                todo.append(job)
+                _tell(progress, job, "waiting")
+        with contextlib.closing(run_jobs(todo, progress)) as outcomes:
+            for outcome in outcomes:
+                p, r = jobs[outcome.job.folder]
+                results[p, r] = _finish(outcome, places[p], recipes[r], ready[r], folder, archive, progress)
+    return [results[p, r] for r in range(len(recipes)) for p in range(len(places))]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A compressed model on disk, as workers read it: where, and what packing needs to know."""
+
+    model: Model
+    graphs: Path
+    proof: Path
+    formats: frozenset[str]
+
+
+def _prepare(model: Model, folder: Path) -> _Prepared:
+    """Capture the model and write graphs and proof for the workers."""
+    from ferrule.model import capture, check_weights
+    from ferrule.proof import make_proof, save_proof, with_answers
+    from ferrule.worker import write_graphs
+
+    check_weights(model)
+    answered = with_answers(model)
+    graphs = capture(answered)
+    write_graphs(graphs, folder / "graphs")
+    names = [spec.name for spec in graphs[model.policy.entry_point].signature.outputs]
+    save_proof(make_proof(answered, names), folder / "proof.safetensors")
+    # The modules have done their work: dropping them leaves the workers the memory.
+    light = replace(answered, entry_points={}, proof_inputs=(), proof_outputs=())
+    return _Prepared(light, folder / "graphs", folder / "proof.safetensors", _formats(graphs))
+
+
+def _formats(graphs: Mapping[str, Captured]) -> frozenset[str]:
+    """Names of the weight formats, in the terms of device profiles, that the graphs use."""
+    from ferrule.converters.coded_sites import coded_sites
+
+    codecs = [site.codec for graph in graphs.values() for site in coded_sites(graph.program)]
+    return frozenset(f"int{codec.bits}-{'block' if codec.group else 'channel'}" for codec in codecs)
+
+
+def _check_formats(place: Destination, formats: frozenset[str]) -> None:
+    for name in sorted(formats):
+        check_format(place.device, place.target, name)
+
+
+def _job(place: Destination, recipe: Recipe, folder: Path, prepared: _Prepared, expand: bool) -> Job:
+    return Job(
+        place.device.name,
+        place.target,
+        recipe.name,
+        folder,
+        prepared.graphs,
+        prepared.proof,
+        recipe.min_cosine,
+        expand,
+    )
+
+
+def _finish(
+    outcome: Outcome,
+    place: Destination,
+    recipe: Recipe,
+    prepared: _Prepared,
+    folder: Path,
+    archive: bool,
+    progress: Progress | None,
+) -> Result:
+    """Pack what a worker made, or report what it said; its log is kept beside the bundles after a failure."""
+    from ferrule.proof import load_proof
+
+    name = bundle_name(prepared.model.source, recipe.name, place)
+    try:
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.program is not None
+        _tell(progress, outcome.job, "packing")
+        facts = _facts(prepared.model, recipe, place.device)
+        proof = load_proof(prepared.proof)
+        bundle = write_bundle(outcome.program, folder / name, facts, prepared.model.assets, proof)
+        if archive:
+            zip_bundle(bundle, folder / f"{name}.zip")
+    except FerruleError as error:
+        _tell(progress, outcome.job, "failed")
+        result = _not_built(place, recipe, error, refused=error.code == "FER-LOW-002")
+        return replace(result, seconds=round(outcome.seconds, 2), log=_keep_log(outcome.job, folder / f"{name}.log"))
+    _tell(progress, outcome.job, "done")
+    return Result(
+        device=place.device.name,
+        target=place.target,
+        recipe=recipe.name,
+        status="ok",
+        bundle=str(bundle.root),
+        size_bytes=int(bundle.manifest["size_bytes"]),
+        parity=outcome.program.parity,
+        notes=(*prepared.model.notes, *outcome.program.notes),
+        seconds=round(outcome.seconds, 2),
+    )
+
+
+def _not_built(place: Destination, recipe: Recipe, error: FerruleError, refused: bool) -> Result:
+    return Result(
+        device=place.device.name,
+        target=place.target,
+        recipe=recipe.name,
+        status="refused" if refused else "failed",
+        code=error.code,
+        reason=error.message,
+        hint=error.hint or None,
+    )
+
+
+def _facts(model: Model, recipe: Recipe, device: DeviceProfile) -> dict[str, Any]:
+    """What the manifest tells beyond the program."""
+    return {
+        "model": {
+            "source": model.source,
+            "history": list(model.history),
+            "notes": list(model.notes),
+            "policy": model.policy.to_json(),
+            "processing": dict(model.processing),
+        },
+        "recipe": recipe.to_json(),
+        "device": {"name": device.name, "title": device.title},
+    }
+
+
+def bundle_name(source: str, recipe: str, place: Destination) -> str:
+    """`minilm-w8a8-pixel-9-litert.ferrule`, safe in every file system."""
+    stem = source.rpartition(":")[2] if source.startswith(("sample:", "hf:", "timm:", "module:")) else source
+    text = f"{stem}-{recipe}-{place.device.name}-{place.target}"
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text) + ".ferrule"
+
+
+def _open_folder(folder: Path) -> Path:
+    """Make the output folder and try to write there, before an hour of work is spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with staging(folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            "FER-OUT-001",
+            f"Output folder {folder} cannot be written: {error.strerror or error}.",
+            "Give a folder with write permission by -o.",
+        ) from error
+    return folder
+
+
+def _keep_log(job: Job, path: Path) -> str | None:
+    log = job.folder / "log.txt"
+    if not log.is_file() or not log.stat().st_size:
+        return None
+    with contextlib.suppress(OSError):
+        path.write_bytes(log.read_bytes())
+        return str(path)
+    return None
+
+
+def _tell(progress: Progress | None, job: Job, phase: str) -> None:
+    if progress is not None:
+        progress(Event(job.device, job.target, job.recipe, phase))
