@@ -5,7 +5,7 @@
     codes ── dequantize with our scales ──────────┘
 
 XNNPACK holds int8 with a scale a row, and int4 with a scale for every 32 columns or a multiple of that. ExecuTorch's own
-partitioner takes the pattern only with quantized activations; the rule for float activations is in `executorch_rules`.
+partitioner takes the pattern only with quantized activations; the rule for float activations is in `executorch_partition`.
 """
 
 from __future__ import annotations
@@ -84,17 +84,9 @@ def _refusal(site: CodedSite) -> str | None:
 
 def _linear(site: CodedSite, notes: dict[str, None]) -> nn.Module:
     import torch
-    from torchao.quantization.quant_primitives import (
-        MappingType,
-        choose_qparams_affine,
-        dequantize_affine,
-        quantize_affine,
-    )
 
     codec = pad_codes(site.codec) if site.codec.bits == 4 else site.codec
-    columns = codec.codes.shape[1]
-    block, low, high = [1, codec.group or columns], -(2 ** (codec.bits - 1)), 2 ** (codec.bits - 1) - 1
-    extra, dynamic = columns - site.codec.codes.shape[1], bool(site.activation)
+    extra, dynamic = codec.codes.shape[1] - site.codec.codes.shape[1], bool(site.activation)
     if codec.bits == 4:
         notes["XNNPACK stores the scales of int4 groups as bfloat16: each is rounded by up to 0.2 %."] = None
     if extra:
@@ -104,34 +96,55 @@ def _linear(site: CodedSite, notes: dict[str, None]) -> nn.Module:
         codes: Tensor
         scales: Tensor
         zeros: Tensor
+        bias: Tensor | None
 
         def __init__(self) -> None:
             super().__init__()
+            scales = codec.scales if codec.bits == 4 else codec.scales[:, 0].contiguous()
             self.register_buffer("codes", codec.codes)
-            self.register_buffer("scales", codec.scales)
-            self.register_buffer("zeros", torch.zeros_like(codec.scales, dtype=torch.int8))
+            self.register_buffer("scales", scales)
+            self.register_buffer("zeros", torch.zeros_like(scales, dtype=torch.int8 if codec.bits == 4 else torch.int64))
             self.register_buffer("bias", site.bias)
 
         def forward(self, x: Tensor) -> Tensor:
             if extra:
                 x = torch.nn.functional.pad(x, (0, extra))
+            weight = _decode(self.codes, self.scales, self.zeros, codec)
             if dynamic:
-                x = _quantize_rows(x)
-            weight = dequantize_affine(
-                self.codes, block, self.scales, self.zeros, torch.int8, low, high, output_dtype=torch.float32
-            )
-            return torch.nn.functional.linear(x, weight, self.bias)
-
-    def _quantize_rows(x: Tensor) -> Tensor:
-        row = [1] * (x.dim() - 1) + [x.shape[-1]]
-        scale, zero = choose_qparams_affine(
-            x, MappingType.ASYMMETRIC, row, torch.int8, -128, 127, zero_point_dtype=torch.int8
-        )
-        codes = quantize_affine(x, row, scale, zero, torch.int8, -128, 127)
-        y: Tensor = dequantize_affine(codes, row, scale, zero, torch.int8, -128, 127, output_dtype=x.dtype)
-        return y
+                return torch.nn.functional.linear(_quantize_rows(x), weight, self.bias)
+            # ExecuTorch cannot write a bias beside float inputs and an int8 weight: it is added apart.
+            y = torch.nn.functional.linear(x, weight)
+            return y if self.bias is None else y + self.bias
 
     return Linear()
+
+
+def _quantize_rows(x: Tensor) -> Tensor:
+    """Quantize and dequantize, a row at a time, by ops that are cheap to trace (torchao's own take 10 times as long)."""
+    import torch
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  defines the ops
+
+    ops = torch.ops.quantized_decomposed
+    scale, zero = ops.choose_qparams_per_token_asymmetric(x, torch.int8)
+    codes = ops.quantize_per_token(x, scale, zero, -128, 127, torch.int8)
+    y: Tensor = ops.dequantize_per_token(codes, scale, zero, -128, 127, torch.int8, torch.float32)
+    return y
+
+
+def _decode(codes: Tensor, scales: Tensor, zeros: Tensor, codec: Affine) -> Tensor:
+    import torch
+    from torchao.quantization.quant_primitives import dequantize_affine
+
+    if codec.bits == 4:
+        block = [1, codec.group]
+        weight: Tensor = dequantize_affine(
+            codes, block, scales, zeros, torch.int8, -8, 7, output_dtype=torch.float32
+        )
+        return weight
+    decoded: Tensor = torch.ops.quantized_decomposed.dequantize_per_channel(
+        codes, scales, zeros, 0, -128, 127, torch.int8
+    )
+    return decoded
 
 
 def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:

@@ -70,7 +70,7 @@ def place_sites(model: Any, sites: Sequence[CodedSite]) -> None:
     _drop_unused_codes(model)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Placing:
     """The edit of one subgraph; tensors of a site are made once and shared by its ops."""
 
@@ -80,8 +80,7 @@ class _Placing:
 
     def native_ops(self, op: Any, number: int, site: CodedSite) -> list[Any]:
         form = choose_form(site)
-        first = number not in self.made
-        if first:
+        if number not in self.made:
             self.made[number] = (self._codes(site), self._bias(site))
         codes, bias = self.made[number]
         if form == "lookup":
@@ -247,7 +246,7 @@ def _raw(data: Any) -> memoryview:
     return memoryview(np.ascontiguousarray(data).data).cast("B")
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Aligned:
     """A buffer that packs itself at a multiple of 16 bytes; the schema's Python class does not."""
 

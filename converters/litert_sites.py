@@ -51,7 +51,7 @@ def _splits_bytes(site: CodedSite) -> bool:
     return site.kind == "embedding" and site.codec.bits == 4 and site.codec.codes.shape[1] % 2 == 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class SiteBook:
     """The sites met so far, numbered; entry points and buckets that share codes share a number.
 
@@ -67,8 +67,9 @@ class SiteBook:
         if choose_form(site) is not None:
             return _mark_module(site, self._number(site))
         if not self.expand:
-            raise LoweringError("FER-LOW-002", f"{_label(site)} at {site.name!r}: {_reason(site)}", _ADVICE)
-        note = f"{_label(site)} has no native form on LiteRT and was decoded to float32: {_reason(site)}"
+            found = f"litert: {_label(site)} at {site.name!r} have no native form"
+            raise LoweringError("FER-LOW-002", f"{found}: {_reason(site)}", _ADVICE[site.kind])
+        note = f"{_label(site)} have no native form on LiteRT and were decoded to float32: {_reason(site)}"
         if note not in self.notes:
             self.notes.append(note)
         return _float_module(site)
@@ -81,7 +82,10 @@ class SiteBook:
         return len(self.sites) - 1
 
 
-_ADVICE = "Use w8a8 or w4g32 (8-bit activations), or allow expansion to float32."
+_ADVICE = {
+    "linear": "Use w8, w8a8 or w4g32, or allow expansion to float32.",
+    "embedding": "Use emb8 (8 bits, one scale a row), or allow expansion to float32.",
+}
 
 
 def _identity(site: CodedSite) -> tuple[object, ...]:
@@ -94,7 +98,7 @@ def _label(site: CodedSite) -> str:
     scale = f"groups of {codec.group}" if codec.group else "one scale a row"
     activation = ("float", "int8")[site.activation]
     tail = f", {activation} activations" if site.kind == "linear" else ""
-    return f"litert: {codec.bits}-bit {site.kind} weights ({scale}{tail})"
+    return f"{codec.bits}-bit {site.kind} weights ({scale}{tail})"
 
 
 def _reason(site: CodedSite) -> str:

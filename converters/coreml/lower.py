@@ -6,7 +6,8 @@ A sequence axis becomes functions of fixed length where its inputs may be padded
 the default length of a range off the Neural Engine (Apple, developer.apple.com/forums/thread/724930). They
 share their weights. Where padding is not allowed, one function takes a range of lengths.
 
-One file, because registration, conversion and reading back share the names of the ops.
+Also the parts that target `executorch-coreml` shares: checks of device and ops, our ops' translations, and
+what is read back from a package (weights, delegation).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from ferrule.converters.coreml.constants import Inline, Stored, TensorType
 from ferrule.converters.coreml.mil import MilFunction, MilOp, MilProgram, Operand, load
 from ferrule.device_profiles import DeviceProfile, check_format, choose_target
-from ferrule.errors import DeviceError, FerruleError, LoweringError
+from ferrule.errors import DeviceError, LoweringError
 from ferrule.program import OpRow, Program, Signature, StoredWeights, TensorSpec, bucket_name
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ __all__ = [
     "BUCKETS",
     "bucket_lengths",
     "check_device",
+    "check_names",
     "check_ops",
     "check_states",
+    "decompose",
     "describe",
     "explain",
     "fix_package",
+    "hide_progress",
     "hold_codecs",
     "lower",
     "notes_for",
@@ -73,7 +77,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
 
     A lone entry point without buckets is the function `main`. Integer inputs become int32. Raises DeviceError
     FER-DEV-002 (no Core ML, or a system too old for it), and LoweringError FER-LOW-001 (an op that Core ML
-    lacks), FER-LOW-002 (a codec that it cannot hold; `expand` decodes it), FER-LOW-003 (states).
+    lacks), FER-LOW-002 (a codec that it cannot hold; `expand` decodes it), FER-LOW-004 (states).
     """
     check_device(device, "coreml", graphs)
     graphs, decoded = hold_codecs(graphs, "coreml", expand)
@@ -142,15 +146,20 @@ def bucket_lengths(signature: Signature) -> tuple[int, ...]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the toolkit's progress bars, log lines and warnings; exceptions pass."""
+    """Silence the toolkits' log lines and warnings; exceptions pass."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
+
+
+def hide_progress() -> AbstractContextManager[Any]:
+    """Hide progress bars, which have no switch; not for imports, whose log handlers would keep the stream."""
+    return redirect_stderr(io.StringIO())
 
 
 # Translations of our ops ------------------------------------------------------------------------------------
@@ -273,38 +282,52 @@ def _convert(name: str, graph: Captured, buckets: tuple[int, ...], package: Path
     import coremltools as ct
 
     program = decompose(graph.program)
+    check_names(name, graph.signature)
     check_states(name, program)
     check_ops(name, program)
     try:
-        model = ct.convert(
-            program,
-            inputs=_input_types(graph.signature),
-            outputs=[_output_type(spec) for spec in graph.signature.outputs],
-            minimum_deployment_target=ct.target.iOS18,
-            compute_precision=ct.precision.FLOAT16,
-            skip_model_load=True,
-        )
-        if not buckets:
-            model.save(str(package))
-            return {name: (package, "main")}
-        shapes = {
-            bucket_name(name, length): {
-                spec.name: tuple(length if isinstance(n, str) else n for n in spec.shape)
-                for spec in graph.signature.inputs
-            }
-            for length in buckets
-        }
-        ct.utils.materialize_dynamic_shape_mlmodel(model, shapes, str(package))
-        return {function: (package, function) for function in shapes}
-    except FerruleError:
-        raise
+        with hide_progress():
+            model = ct.convert(
+                program,
+                inputs=_input_types(graph.signature),
+                outputs=[_output_type(spec) for spec in graph.signature.outputs],
+                minimum_deployment_target=ct.target.iOS18,
+                compute_precision=ct.precision.FLOAT16,
+                skip_model_load=True,
+            )
+            if not buckets:
+                model.save(str(package))
+                return {name: (package, "main")}
+            shapes = {bucket_name(name, n): _shapes(graph.signature, n) for n in buckets}
+            ct.utils.materialize_dynamic_shape_mlmodel(model, shapes, str(package))
     except Exception as error:
         raise explain(name, error) from error
+    return {function: (package, function) for function in shapes}
+
+
+def _shapes(signature: Signature, length: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs with the one dynamic axis fixed."""
+    return {s.name: tuple(length if isinstance(n, str) else n for n in s.shape) for s in signature.inputs}
+
+
+def check_names(name: str, signature: Signature) -> None:
+    """Refuse names that Core ML cannot give a function, an input or an output (LoweringError FER-LOW-001)."""
+    names = [name, *(spec.name for spec in (*signature.inputs, *signature.outputs))]
+    bad = [n for n in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", n)]
+    twice = [n for n, count in Counter(names[1:]).items() if count > 1]
+    if bad or twice:
+        raise LoweringError(
+            "FER-LOW-001",
+            f"Entry point {name!r} uses {(bad or twice)[0]!r} as a name; Core ML takes letters, digits and "
+            "underscores, and each name once among inputs and outputs.",
+            "Rename it: `EntryPoint.outputs` gives names to outputs.",
+        )
 
 
 def explain(name: str, error: Exception) -> LoweringError:
+    """The toolkit's exception as LoweringError FER-LOW-001, its first line kept."""
     text = str(error).strip()
-    first = text.splitlines()[0][:300] if text else type(error).__name__
+    first = text.splitlines()[0][:300].rstrip(".") if text else type(error).__name__
     return LoweringError(
         "FER-LOW-001",
         f"Entry point {name!r} cannot be converted to Core ML: {first}.",
@@ -337,12 +360,12 @@ def _line_of(node: Any) -> str:
 
 
 def check_states(name: str, program: ExportedProgram) -> None:
-    """Refuse mutable buffers that a state, float16 and zero at first, cannot be (LoweringError FER-LOW-003)."""
+    """Refuse mutable buffers that a state, float16 and zero at first, cannot be (LoweringError FER-LOW-004)."""
     for target in program.graph_signature.buffers_to_mutate.values():
         value = program.state_dict.get(target, program.constants.get(target))
         if value is None or not value.is_floating_point() or bool(value.any()):
             raise LoweringError(
-                "FER-LOW-003",
+                "FER-LOW-004",
                 f"Entry point {name!r} changes its buffer {target!r}; Core ML states are float16, zero at first.",
                 "Begin with a float buffer of zeros, or pass it as an input and return it as an output.",
             )
@@ -380,15 +403,16 @@ def _join(functions: Mapping[str, tuple[Path, str]], package: Path) -> None:
     """Several functions become one package that stores equal weights once."""
     import coremltools as ct
 
-    (first, (path, source)), *rest = functions.items()
+    (first, (alone, source)), *rest = functions.items()
     if not rest and source == "main":
-        shutil.copytree(path, package)
+        shutil.copytree(alone, package)
         return
     parts = ct.utils.MultiFunctionDescriptor()
     for name, (path, source) in functions.items():
         parts.add_function(str(path), src_function_name=source, target_function_name=name)
     parts.default_function_name = first
-    ct.utils.save_multifunction(parts, str(package))
+    with hide_progress():
+        ct.utils.save_multifunction(parts, str(package))
 
 
 def fix_package(package: Path) -> None:
@@ -418,7 +442,8 @@ def _function_of(name: str, buckets: tuple[int, ...], program: MilProgram) -> Mi
 
 def signature_of(function: MilFunction, asked: Signature, buckets: tuple[int, ...]) -> Signature:
     """The signature with the dtypes and names that the package has; order and dims as asked for."""
-    types = {value.name: value.type for value in (*function.inputs, *function.outputs)}
+    types = {value.name: value.type for value in function.inputs}
+    types |= {value.name: value.type for value in function.outputs}
 
     def read(spec: TensorSpec) -> TensorSpec:
         kind = types[spec.name]
@@ -512,8 +537,8 @@ def _filling(op: MilOp, param: str, weight: Stored, makers: Mapping[str, MilOp])
     if pad is None or pad.kind != "pad":
         return 0
     widths = pad.params["pad"][0]
-    found = makers[widths].params["val"][0].decode() if isinstance(widths, str) else widths.decode()
-    return int(found[-1]) * (weight.type.shape[0] or 1)
+    found = makers[widths].params["val"][0] if isinstance(widths, str) else widths
+    return 0 if isinstance(found, str) else int(found.decode()[-1]) * (weight.type.shape[0] or 1)
 
 
 def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature]) -> tuple[str, ...]:

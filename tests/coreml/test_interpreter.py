@@ -15,6 +15,7 @@ import pytest
 
 from ferrule.converters.coreml import interpreter
 from ferrule.converters.coreml.mil import MilProgram
+from ferrule.converters.coreml.ops import OPS
 from ferrule.errors import InputError, LoweringError
 from ferrule.sources.torchvision_ops import declare_torchvision_ops
 
@@ -33,7 +34,7 @@ with warnings.catch_warnings():
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@register_torch_op(override=True)  # type: ignore[misc]
+@register_torch_op(override=True)
 def alias(context: Any, node: Any) -> None:
     context.add(mb.identity(x=_get_inputs(context, node, expected=1)[0], name=node.name))
 
@@ -113,9 +114,9 @@ class Cached(torch.nn.Module):
         self.register_buffer("values", torch.zeros(1, steps, width))
 
     def forward(self, x: torch.Tensor, place: torch.Tensor, mask: torch.Tensor) -> Any:
-        self.keys.index_copy_(1, place, self.k(x))  # type: ignore[operator]
-        self.values.index_copy_(1, place, self.v(x))  # type: ignore[operator]
-        scores = self.q(x) @ self.keys.transpose(-1, -2) * 0.25 + mask  # type: ignore[operator]
+        self.keys.index_copy_(1, place, self.k(x))
+        self.values.index_copy_(1, place, self.v(x))
+        scores = self.q(x) @ self.keys.transpose(-1, -2) * 0.25 + mask
         return scores.softmax(-1) @ self.values
 
 
@@ -271,7 +272,7 @@ def test_states_are_kept_from_step_to_step(tmp_path: Path) -> None:
         np.testing.assert_array_equal(alone, found)
         if step:
             assert np.abs(only(interpreter.run(made.program, given)) - found).max() > 1e-3
-    agree(kept["keys"], twin.keys, half=True)  # type: ignore[arg-type]
+    agree(kept["keys"], twin.keys, half=True)
     with pytest.raises(InputError, match="FER-INP-041"):
         interpreter.run(made.program, given, state={"past": kept["keys"]})
 
@@ -399,7 +400,7 @@ def test_wrong_inputs_are_refused(ranged: MilProgram, given: dict[str, Any], cod
 
 
 def test_an_unknown_op_is_named_before_anything_runs(mlp: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(interpreter.OPS, "gelu")
+    monkeypatch.delitem(OPS, "gelu")
     # the input is wrong too: the ops are looked at first
     with pytest.raises(LoweringError, match=r"FER-MIL-001: .*gelu \(first at '.*' in function 'main'\)") as caught:
         interpreter.run(mlp.program, {})

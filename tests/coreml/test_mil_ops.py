@@ -13,6 +13,7 @@ import pytest
 
 from ferrule.converters.coreml import interpreter
 from ferrule.converters.coreml.constants import unpack
+from ferrule.converters.coreml.mil import MilProgram
 from ferrule.converters.coreml.ops import OPS
 from ferrule.converters.coreml.ops.elementwise import erf_array
 from ferrule.errors import LoweringError
@@ -36,7 +37,7 @@ X = RNG.standard_normal((2, 3, 4, 5)).astype(np.float32)
 INTS = np.array([[-7, 5, 0], [3, -2, 9]], dtype=np.int32)
 
 
-def save(body: Callable[..., Any], specs: list[Any], folder: Path, opset: Any) -> interpreter.MilProgram:
+def save(body: Callable[..., Any], specs: list[Any], folder: Path, opset: Any) -> MilProgram:
     """A program of exactly these ops: no pass may rewrite them."""
     program = mb.program(input_specs=specs, opset_version=opset)(body)
     with warnings.catch_warnings():

@@ -62,9 +62,7 @@ def _lookup(indices: Array, lut: Array, vector_axis: Any) -> Array:
     return np.moveaxis(found, -1, axis + 1).reshape(shape)
 
 
-def _lut_to_dense(
-    call: Call, indices: Array, lut: Array, shape: Array | None = None, vector_axis: Any = None
-) -> Any:
+def _lut_to_dense(call: Call, indices: Array, lut: Array, shape: Array | None = None, vector_axis: Any = None) -> Any:
     if shape is None:
         return _lookup(indices, lut, vector_axis)
     target = to_list(shape)  # the form of iOS 16: packed indices and one palette
@@ -121,9 +119,7 @@ def _quantize(
     return np.clip(codes, limits.min, limits.max)
 
 
-def _dequantize(
-    call: Call, input: Array, scale: Array, zero_point: Array | None = None, axis: Any = None
-) -> Any:
+def _dequantize(call: Call, input: Array, scale: Array, zero_point: Array | None = None, axis: Any = None) -> Any:
     zero = np.zeros((), np.float32) if zero_point is None else zero_point
     return _affine(call, input, zero, scale, axis)
 

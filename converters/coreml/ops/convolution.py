@@ -94,8 +94,7 @@ def _conv_transpose(
         pick: Any = (..., *at)
         part = np.einsum("ngc...,gco->ngo...", source, filters[pick])
         reach: Any = [
-            slice(k * d, k * d + (i - 1) * s + 1, s)
-            for k, d, i, s in zip(at, spread, sizes, steps, strict=True)
+            slice(k * d, k * d + (i - 1) * s + 1, s) for k, d, i, s in zip(at, spread, sizes, steps, strict=True)
         ]
         grown[(..., *reach)] += part
     cut: Any = tuple(slice(b, b + n) for b, n in zip(start, length, strict=True))
@@ -121,9 +120,7 @@ def _crop_of_transpose(
     return start, length
 
 
-def _pool_view(
-    x: Array, fill: float, kernel: list[int], steps: list[int], pads: Pads, ceil_mode: bool
-) -> Array:
+def _pool_view(x: Array, fill: float, kernel: list[int], steps: list[int], pads: Pads, ceil_mode: bool) -> Array:
     """Windows of a padded tensor; in ceil mode the last window may reach beyond the padding."""
     widths = list(pads)
     if ceil_mode:

@@ -36,15 +36,11 @@ def _gather(
     return np.stack(taken).reshape(*lead, *taken[0].shape)
 
 
-def _gather_along_axis(
-    call: Call, x: Array, indices: Array, axis: Any = 0, validate_indices: Any = False
-) -> Any:
+def _gather_along_axis(call: Call, x: Array, indices: Array, axis: Any = 0, validate_indices: Any = False) -> Any:
     return np.take_along_axis(x, _checked(call, indices, x.shape[int(axis)]), axis=int(axis))
 
 
-def _gather_nd(
-    call: Call, x: Array, indices: Array, batch_dims: Any = 0, validate_indices: Any = False
-) -> Any:
+def _gather_nd(call: Call, x: Array, indices: Array, batch_dims: Any = 0, validate_indices: Any = False) -> Any:
     batch, depth = int(batch_dims), indices.shape[-1]
     place = _checked(call, indices, np.array(x.shape[batch : batch + depth]))
     if batch == 0:

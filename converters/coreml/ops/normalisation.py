@@ -111,9 +111,7 @@ def _l2_norm(call: Call, x: Array, epsilon: Any = 1e-6) -> Any:
     return wide / np.sqrt(total + np.float32(epsilon))
 
 
-def _local_response_norm(
-    call: Call, x: Array, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0
-) -> Any:
+def _local_response_norm(call: Call, x: Array, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0) -> Any:
     wide, width = widen(x), int(size)
     before = (width - 1) // 2
     pads = [(0, 0), (before, width - 1 - before)] + [(0, 0)] * (x.ndim - 2)

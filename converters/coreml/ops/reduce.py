@@ -20,9 +20,7 @@ def _reduction(function: Any) -> OpFunction:
 
 def _index_of(function: Any) -> OpFunction:
     # `output_dtype` only repeats the declared type of the output
-    def apply(
-        call: Call, x: Array, axis: Any = -1, keep_dims: Any = False, output_dtype: str = "int32"
-    ) -> Any:
+    def apply(call: Call, x: Array, axis: Any = -1, keep_dims: Any = False, output_dtype: str = "int32") -> Any:
         return function(x, axis=int(axis), keepdims=bool(keep_dims))
 
     return apply

@@ -152,9 +152,7 @@ def _one_hot(
     off_value: Any = 0,
 ) -> Any:
     place = int(axis) % (indices.ndim + 1)
-    labels = np.arange(int(one_hot_vector_size)).reshape(
-        [-1 if i == place else 1 for i in range(indices.ndim + 1)]
-    )
+    labels = np.arange(int(one_hot_vector_size)).reshape([-1 if i == place else 1 for i in range(indices.ndim + 1)])
     return np.where(np.expand_dims(indices, place) == labels, on_value, off_value)
 
 

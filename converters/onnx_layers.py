@@ -1,0 +1,246 @@
+"""Coded ops as modules whose graphs are ONNX Runtime's own quantized ops, with our codes and scales in them.
+
+    int8, a scale a row, int8 inputs     x ── quantize rows ── MatMulIntegerToFloat ── scale rows, add ── y
+    int4, groups, or float inputs        x ── MatMulNBits ── y
+    embedding                            indices ── GatherBlockQuantized ── y
+
+MatMulNBits can hold the first row too, but quantizes its inputs block by block and not over the row, and is slower;
+MatMulInteger takes no zero point for each row of its inputs, so the zero points are put right after the product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ferrule.codec import Affine, decode
+from ferrule.coded import ACTIVATION_DYNAMIC
+from ferrule.converters.coded_sites import CodedSite
+from ferrule.errors import LoweringError
+
+__all__ = ["BlockEmbedding", "BlockLinear", "RowLinear", "layer_maker"]
+
+_BLOCKS = (256, 128, 64, 32, 16)
+"""Block lengths for which ONNX Runtime has kernels; a block is a run of columns with one scale."""
+
+_FLOAT_COMPUTE, _INT8_COMPUTE = 1, 4
+"""`accuracy_level` of MatMulNBits: what the inputs are rounded to before the product."""
+
+
+def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], nn.Module]:
+    """A function from a coded site to the module that stands for it; sentences for the user go into `notes`.
+
+    Raises LoweringError FER-LOW-002 for a codec that ONNX Runtime cannot hold, unless `expand`.
+    """
+
+    def make(site: CodedSite) -> nn.Module:
+        reason = _refusal(site)
+        if reason is not None and not expand:
+            raise LoweringError(
+                "FER-LOW-002",
+                f"Target onnx cannot hold {_name_codec(site)} of layer {site.name!r}: {reason}.",
+                "Use w8, w8a8 or w4g32, or allow expanding to float32.",
+            )
+        if reason is not None:
+            notes[f"{_name_codec(site)} is expanded to float32 in the file: {reason}."] = None
+            return _expanded(site)
+        if site.kind == "embedding":
+            return BlockEmbedding(site.codec)
+        if site.codec.bits == 8 and not site.codec.group and site.activation == ACTIVATION_DYNAMIC:
+            return RowLinear(site.codec, site.bias)
+        layer = BlockLinear(site.codec, site.bias, site.activation)
+        _note(layer, notes)
+        return layer
+
+    return make
+
+
+def _refusal(site: CodedSite) -> str | None:
+    """Why ONNX Runtime cannot hold the site, or None."""
+    bits, group = site.codec.bits, site.codec.group
+    if bits not in (4, 8):
+        return "its kernels hold int8 and int4"
+    if group and (group < _BLOCKS[-1] or group & (group - 1)):
+        return f"its groups are a power of two of {_BLOCKS[-1]} columns or more"
+    if site.kind == "embedding" and bits == 4 and site.codec.codes.shape[1] % 2:
+        return "a row of an int4 embedding must fill whole bytes, so its width must be even"
+    return None
+
+
+def _name_codec(site: CodedSite) -> str:
+    group = f"in groups of {site.codec.group}" if site.codec.group else "per row"
+    inputs = "" if site.kind == "embedding" else f" with {'int8' if site.activation else 'float'} activations"
+    return f"int{site.codec.bits} {site.kind} weights {group}{inputs}"
+
+
+def _note(layer: BlockLinear, notes: dict[str, None]) -> None:
+    if layer.level == _INT8_COMPUTE:
+        notes[
+            f"ONNX Runtime rounds the inputs of int{layer.bits} layers to int8 with a symmetric scale for each block "
+            f"of {layer.block} columns, where the recipe asks for an asymmetric one for each row."
+        ] = None
+    elif layer.bits == 8:
+        notes[
+            "ONNX Runtime decodes weight-only int8 layers to float32 each time they run: they save storage and "
+            "memory, not time. Layers with 8-bit activations (w8a8) are multiplied as they are."
+        ] = None
+
+
+class RowLinear(nn.Module):
+    """int8 codes with a scale a row, and inputs quantized to 8 bits for each row: the arithmetic of `coded_linear`.
+
+    codes: int8 [in, out]. scales: float32 [out]. sums: float32 [1, out], minus the scaled sum of each weight row, to
+    be added once for each unit of an input row's zero point.
+    """
+
+    codes: Tensor
+    scales: Tensor
+    sums: Tensor
+    unit: Tensor
+    bias: Tensor | None
+
+    def __init__(self, codec: Affine, bias: Tensor | None) -> None:
+        super().__init__()
+        scales = codec.scales.view(-1)
+        self.register_buffer("codes", codec.codes.t().contiguous())
+        self.register_buffer("scales", scales.clone())
+        self.register_buffer("sums", -(codec.codes.sum(1) * scales).unsqueeze(0))
+        self.register_buffer("unit", torch.ones(()))
+        self.register_buffer("bias", bias)
+        self.columns, self.rows = self.codes.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.float().reshape(-1, self.columns)
+        codes, scale, zero = self._quantize(flat)
+        scaled = torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulIntegerToFloat",
+            (codes, self.codes, self.unit, self.scales),
+            dtype=torch.float32,
+            shape=(flat.shape[0], self.rows),
+            version=1,
+        )
+        y = torch.addmm(scaled * scale, zero * scale, self.sums).reshape(*x.shape[:-1], self.rows)
+        # Added last, where ONNX Runtime merges it with the GELU or the residual that follows.
+        return y if self.bias is None else y + self.bias
+
+    def _quantize(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `ferrule.coded.quantize_rows`, in unsigned codes, for which the CPU kernels are fastest."""
+        below = torch.relu(-flat.amin(-1))
+        span = below + torch.relu(flat.amax(-1))
+        scale = (span / 255.0).clamp_min(torch.finfo(torch.float32).eps)
+        zero = (below / scale).round()
+        codes = torch.onnx.ops.symbolic(
+            "QuantizeLinear",
+            (flat, scale, zero.to(torch.uint8)),
+            {"axis": 0},
+            dtype=torch.uint8,
+            shape=flat.shape,
+        )
+        return codes, scale.unsqueeze(-1), zero.unsqueeze(-1)
+
+
+class BlockLinear(nn.Module):
+    """Codes in blocks of columns, one MatMulNBits.
+
+    codes: uint8 [out, blocks, bytes of a block]. scales: float32 [out, blocks].
+    """
+
+    codes: Tensor
+    scales: Tensor
+    bias: Tensor | None
+
+    def __init__(self, codec: Affine, bias: Tensor | None, activation: int) -> None:
+        super().__init__()
+        self.rows, self.columns = codec.codes.shape
+        self.bits, self.block = codec.bits, _choose_block(codec)
+        self.level = _INT8_COMPUTE if activation == ACTIVATION_DYNAMIC else _FLOAT_COMPUTE
+        self.register_buffer("codes", _pack_blocks(codec, self.block))
+        self.register_buffer("scales", _block_scales(codec, self.block))
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.float().unsqueeze(0) if x.dim() == 1 else x.float()
+        y = torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulNBits",
+            (flat, self.codes, self.scales, None, None, self.bias),
+            {
+                "K": self.columns,
+                "N": self.rows,
+                "bits": self.bits,
+                "block_size": self.block,
+                "accuracy_level": self.level,
+            },
+            dtype=torch.float32,
+            shape=(*flat.shape[:-1], self.rows),
+            version=1,
+        )
+        return y.squeeze(0) if x.dim() == 1 else y
+
+
+class BlockEmbedding(nn.Module):
+    """A table in blocks of columns, one GatherBlockQuantized.
+
+    codes: uint8 [rows, bytes of a row]. scales: float32 [rows, blocks].
+    """
+
+    codes: Tensor
+    scales: Tensor
+
+    def __init__(self, codec: Affine) -> None:
+        super().__init__()
+        self.width, self.bits = codec.codes.shape[1], codec.bits
+        # Blocks have no kernels of their own here, so that one may be as long as the row.
+        self.block = codec.group or max(_BLOCKS[-1], 1 << (self.width - 1).bit_length())
+        packed = _pack_blocks(codec, self.block).flatten(1)
+        self.register_buffer("codes", packed[:, : self.width * self.bits // 8].contiguous())
+        self.register_buffer("scales", codec.scales.contiguous())
+
+    def forward(self, indices: Tensor) -> Tensor:
+        return torch.onnx.ops.symbolic(
+            "com.microsoft::GatherBlockQuantized",
+            (self.codes, indices, self.scales),
+            {"bits": self.bits, "block_size": self.block, "gather_axis": 0, "quantize_axis": 1},
+            dtype=torch.float32,
+            shape=(*indices.shape, self.width),
+            version=1,
+        )
+
+
+def _choose_block(codec: Affine) -> int:
+    """The codec's group, or for one scale a row the block that stores fewest bytes (padding and scales)."""
+    if codec.group:
+        return min(codec.group, _BLOCKS[0])
+    columns = codec.codes.shape[1]
+    return min(_BLOCKS, key=lambda block: -(-columns // block) * (block * codec.bits // 8 + 4))
+
+
+def _pack_blocks(codec: Affine, block: int) -> Tensor:
+    """Codes made unsigned, padded with zero weights and packed: uint8 [rows, blocks, block * bits / 8]."""
+    rows, columns = codec.codes.shape
+    zero = 2 ** (codec.bits - 1)
+    # In 8 bits the sum wraps around to the unsigned code.
+    codes = (codec.codes + zero if codec.bits < 8 else codec.codes ^ -128).view(torch.uint8)
+    codes = nn.functional.pad(codes, (0, -columns % block), value=zero)
+    if codec.bits == 4:
+        codes = codes[:, 0::2] | codes[:, 1::2] << 4
+    return codes.reshape(rows, -1, block * codec.bits // 8).contiguous()
+
+
+def _block_scales(codec: Affine, block: int) -> Tensor:
+    """Scales repeated to one for each block: float32 [rows, blocks]."""
+    blocks = -(-codec.codes.shape[1] // block)
+    repeats = codec.group // block if codec.group else blocks
+    return codec.scales.repeat_interleave(repeats, 1)[:, :blocks].contiguous()
+
+
+def _expanded(site: CodedSite) -> nn.Module:
+    weight = decode(site.codec)
+    if site.kind == "embedding":
+        return nn.Embedding.from_pretrained(weight)
+    layer = nn.Linear(1, 1, bias=site.bias is not None)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if site.bias is not None:
+        layer.bias = nn.Parameter(site.bias.detach().clone(), requires_grad=False)
+    return layer

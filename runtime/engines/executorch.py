@@ -1,0 +1,77 @@
+"""Engine of .pte files: ExecuTorch's own runtime, as its Python wheel brings it.
+
+The wheel's bindings take and return torch tensors, so torch is loaded. The number of threads belongs to the process: the
+wheel has one thread pool for all programs, and opening an engine sets it for those that are open already.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ferrule.errors import BundleError
+from ferrule.program import Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ExecutorchEngine", "open_engine"]
+
+
+class ExecutorchEngine:
+    """Methods of one program; a method is loaded (and its weights packed) when it first runs."""
+
+    name = "executorch"
+
+    def __init__(self, program: Any, entry_points: Mapping[str, Signature]) -> None:
+        self._program = program
+        self._entry_points = entry_points
+        self._methods: dict[str, Any] = {}
+
+    def run(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Outputs of a method in the signature's order, as copies: the runtime reuses its memory."""
+        import torch
+
+        if program not in self._methods:
+            self._methods[program] = self._program.load_method(program)
+        names = [spec.name for spec in self._entry_points[program].inputs]
+        tensors = [torch.from_numpy(_writable(inputs[name])) for name in names]
+        outputs = self._methods[program](tensors, clone_outputs=True)
+        return [output.numpy() for output in outputs]
+
+    def close(self) -> None:
+        """Drop the methods, then the program that they point into."""
+        self._methods.clear()
+        self._program = None
+
+
+def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int = 1) -> ExecutorchEngine:
+    """Load a .pte with its structure verified, and give the process's thread pool `threads` threads.
+
+    Raises BundleError FER-BUN-021 when the file is damaged or made for another runtime.
+    """
+    logging.getLogger("torchao").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from executorch.extension.pybindings import portable_lib
+        from executorch.kernels import quantized  # noqa: F401  registers the quantized kernels
+    if portable_lib._threadpool_get_thread_count() != threads:
+        portable_lib._unsafe_reset_threadpool(threads)
+    try:
+        program = portable_lib._load_program(
+            str(path), program_verification=portable_lib.Verification.InternalConsistency
+        )
+    except RuntimeError as error:
+        raise BundleError(
+            "FER-BUN-021", f"ExecuTorch does not load {path.name}: {str(error).splitlines()[0]}.", "Build it again."
+        ) from error
+    return ExecutorchEngine(program, entry_points)
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.flags.writeable else np.array(array)

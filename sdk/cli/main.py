@@ -1,0 +1,80 @@
+"""`ferrule`: the group of commands, loaded one at a time, and the translation of errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+import ferrule
+from ferrule.cli.output import EXIT_INTERRUPTED, EXIT_NONE, EXIT_USAGE, say_error
+from ferrule.errors import FerruleError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "build": "Compress a model and build one bundle for each device.",
+    "check": "Verify a bundle's files and run its proof again.",
+    "completion": "Print the completion script of a shell.",
+    "demo": "Build MiniLM for five devices, measure its accuracy, write a report.",
+    "devices": "List the device profiles, or show one.",
+    "measure": "Measure a bundle on this machine: latency, load time, memory.",
+    "report": "Write the HTML report of a build folder.",
+    "targets": "List the targets and whether their toolkits are installed.",
+    "techniques": "List the techniques of the catalogue with their options.",
+}
+
+USAGE_FAMILIES = ("FER-USE", "FER-DEV", "FER-TGT", "FER-REC-001", "FER-REC-003", "FER-SRC-001")
+
+
+class _Commands(click.Group):
+    """Imports a command's file only when the command is called: `ferrule --help` stays instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"ferrule.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(ferrule.__version__, prog_name="ferrule")
+def cli() -> None:
+    """Bind a PyTorch model to a device: compress, convert, prove, measure, pack.
+
+    \b
+    ferrule build sample:minilm --device pixel-9:litert --recipe w8a8 -o out
+    ferrule check out/minilm-w8a8-pixel-9-litert.ferrule
+    ferrule measure out/minilm-w8a8-pixel-9-litert.ferrule
+
+    Exit codes: 0 all went well, 3 some targets, 1 none, 2 usage, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        code = cli(prog_name="ferrule", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = EXIT_USAGE
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: workers were stopped, no bundle is half-written", err=True)
+        code = EXIT_INTERRUPTED
+    except FerruleError as error:
+        say_error(error)
+        code = EXIT_USAGE if error.code.startswith(USAGE_FAMILIES) else EXIT_NONE
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,275 @@
+"""Charts of a build as inline SVG whose colours follow the page and whose bytes depend on the data alone."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from ferrule.report.data import ReportData, Row
+from ferrule.report.markup import Markup, clean, element, format_megabytes, format_ms
+
+__all__ = ["Chart", "draw_charts", "has_matplotlib"]
+
+WIDTH = 4.9  # inches; 72 units of the drawing each, so that text stays legible on a phone
+# Page variable and its light value, which stands for it while matplotlib draws.
+INK, SOFT, LINE, PAGE = "#1c1d1f", "#56595e", "#d5d7da", "#fdfdfc"
+COLOURS = {
+    "--ink": INK,
+    "--soft": SOFT,
+    "--line": LINE,
+    "--page": PAGE,
+    "--c-linear": "#2b5d8c",
+    "--c-embedding": "#c08a2d",
+    "--c-other": "#6f9c8b",
+    "--c-rest": "#b9bcc0",
+}
+# Part of an artefact, its colour, its hatch (colour is never the only sign).
+PARTS = (
+    ("linear", "--c-linear", ""),
+    ("embedding", "--c-embedding", "////"),
+    ("other weights", "--c-other", "...."),
+    ("graph and metadata", "--c-rest", "xxxx"),
+)
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ferrule",
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "hatch.linewidth": 0.6,
+    "text.color": INK,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": LINE,
+    "axes.linewidth": 0.8,
+    "xtick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.color": LINE,
+    "ytick.labelcolor": SOFT,
+    "axes.unicode_minus": True,
+}
+LEAST = 5e-7  # half of the last decimal that a manifest keeps of a cosine
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure: key (part of its ids), title, drawing, how to read it, and how its figures were got."""
+
+    key: str
+    title: str
+    svg: Markup
+    caption: str
+    basis: str
+
+
+def has_matplotlib() -> bool:
+    """Whether charts can be drawn here."""
+    return find_spec("matplotlib") is not None
+
+
+def draw_charts(data: ReportData) -> tuple[Chart, ...]:
+    """The charts that the data allows; needs matplotlib (`ferrule[report]`)."""
+    from matplotlib import rc_context
+
+    with rc_context(SETTINGS):
+        return tuple(_draw(data, [row for row in data.rows if row.built]))
+
+
+def _draw(data: ReportData, built: Sequence[Row]) -> list[Chart]:
+    drawn = []
+    if built:
+        drawn.append(_draw_sizes(built))
+    proven = [r for r in built if r.built and r.built.program.parity and math.isfinite(r.built.program.parity.cosine)]
+    if proven:
+        drawn.append(_draw_cosines(proven))
+    if data.accuracy and any(row.accuracy is not None for row in built):
+        drawn.append(_draw_accuracies(data, [row for row in built if row.accuracy is not None]))
+    if data.machine and any(row.latency for row in built):
+        drawn.append(_draw_latencies(data, [row for row in built if row.latency]))
+    return drawn
+
+
+def split_size(row: Row) -> list[int]:
+    """Bytes of a built row by PARTS; the last is what the file holds beside weights."""
+    assert row.built is not None
+    weights = row.built.program.weights
+    parts = [sum(w.bytes for w in weights if w.kind == kind) for kind in ("linear", "embedding")]
+    parts.append(sum(w.bytes for w in weights) - sum(parts))
+    return [*parts, max(0, row.built.size_bytes - sum(parts))]
+
+
+def _draw_sizes(rows: Sequence[Row]) -> Chart:
+    figure, axes = _figure(0.42 * len(rows) + 1.25)
+    top = max(max(sum(split_size(r)), r.built.fp32_bytes) for r in rows if r.built) / 1e6
+    for place, row in enumerate(rows):
+        assert row.built is not None
+        left = 0.0
+        for (_, colour, hatch), part in zip(PARTS, split_size(row), strict=True):
+            fill = COLOURS[colour]
+            axes.barh(place, part / 1e6, 0.4, left, color=fill, hatch=hatch, edgecolor=PAGE, linewidth=0)
+            left += part / 1e6
+        fp32 = row.built.fp32_bytes / 1e6
+        axes.plot([fp32, fp32], [place - 0.3, place + 0.3], color=INK, linewidth=1.4)
+        _label_row(axes, place, row, f"{format_megabytes(row.built.size_bytes)} MB", top)
+    _lay_rows(axes, len(rows), top, "artefact size, MB (10⁶ bytes)")
+    _add_legend(figure)
+    alt = "; ".join(
+        f"{r.number} {_name(r)}: {format_megabytes(r.built.size_bytes)} MB of {format_megabytes(r.built.fp32_bytes)} MB"
+        for r in rows
+        if r.built
+    )
+    caption = "Bars: the artefact's bytes by what they hold. Upright line: the same weights in float32."
+    basis = "measured: weights read back from each artefact, file sizes from its folder (ferrule build)."
+    return Chart("size", "Size of each artefact", _to_svg(figure, "size", f"Artefact sizes. {alt}."), caption, basis)
+
+
+def _draw_cosines(rows: Sequence[Row]) -> Chart:
+    points = [(r, max(LEAST, 1 - r.built.program.parity.cosine)) for r in rows if r.built and r.built.program.parity]
+    figure, axes = _figure(3.1)
+    axes.set_yscale("log")
+    _scatter(axes, points, {r.number for r, value in points if value <= LEAST})
+    low, high = min(v for _, v in points), max(v for _, v in points)
+    axes.set_ylim(10 ** math.floor(math.log10(low) - 0.1), 10 ** math.ceil(math.log10(high) + 0.1))
+    axes.yaxis.set_major_formatter(lambda value, _: _power(value))
+    axes.set_title("1 − cosine to the float32 model (lower is better)", **_TITLE)
+    alt = "; ".join(f"{r.number} {_name(r)}: cosine {1 - v if v > LEAST else 1:.6f}" for r, v in points)
+    caption = "Lowest cosine over all proof inputs and outputs. Numbers are those of the summary."
+    if any(value <= LEAST for _, value in points):
+        caption += " Hollow: 1.000000 to the six decimals kept, drawn at 5 × 10⁻⁷."
+    basis = "measured: each artefact was run on the proof inputs (ferrule check BUNDLE repeats it on those it carries)."
+    svg = _to_svg(figure, "cosine", f"Cosine against size. {alt}.")
+    return Chart("cosine", "Agreement with the model against size", svg, caption, basis)
+
+
+def _draw_accuracies(data: ReportData, rows: Sequence[Row]) -> Chart:
+    assert data.accuracy is not None
+    reference = 100 * data.accuracy.reference_accuracy
+    points = [(row, 100 * row.accuracy) for row in rows if row.accuracy is not None]
+    figure, axes = _figure(3.1)
+    axes.axhline(reference, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
+    _scatter(axes, points, set())
+    values = [reference, *(value for _, value in points)]
+    room = max(0.5, 0.25 * (max(values) - min(values)))
+    axes.set_ylim(min(values) - room, max(values) + room)
+    axes.set_title("accuracy, % (higher is better)", **_TITLE)
+    alt = "; ".join(f"{row.number} {_name(row)}: {value:.2f} %" for row, value in points)
+    name = data.accuracy.reference
+    caption = f"Task: {data.accuracy.task}. Dashed: {name}, {reference:.2f} %. The axis does not begin at 0."
+    svg = _to_svg(figure, "accuracy", f"Accuracy against size; reference {reference:.2f} %. {alt}.")
+    return Chart("accuracy", "Accuracy against size", svg, caption, f"measured: {data.accuracy.command}")
+
+
+def _draw_latencies(data: ReportData, rows: Sequence[Row]) -> Chart:
+    assert data.machine is not None
+    timed = [(row, row.latency) for row in rows if row.latency]
+    figure, axes = _figure(0.42 * len(timed) + 0.95)
+    top = max(found.p99 for _, found in timed)
+    for place, (row, found) in enumerate(timed):
+        axes.plot([found.p50, found.p99], [place, place], color=SOFT, linewidth=1.2)
+        for value, size in ((found.p90, 0.11), (found.p99, 0.17)):
+            axes.plot([value, value], [place - size, place + size], color=SOFT, linewidth=1.2)
+        axes.plot([found.p50], [place], "o", markersize=6, color=COLOURS["--c-linear"])
+        _label_row(axes, place, row, f"{format_ms(found.p50)} ms", top)
+    _lay_rows(axes, len(timed), top, "host latency of one run, ms")
+    alt = "; ".join(
+        f"{row.number} {_name(row)}: {format_ms(f.p50)}, {format_ms(f.p90)}, {format_ms(f.p99)} ms" for row, f in timed
+    )
+    place_name = f"{data.machine.cpu}, {data.machine.cores} cores, {data.machine.system}"
+    caption = f"Dot: p50; short and long tick: p90 and p99. Times of this machine ({place_name}), not of the devices."
+    svg = _to_svg(figure, "latency", f"Host latency p50, p90, p99. {alt}.")
+    return Chart("latency", "Latency on this machine", svg, caption, f"measured: {data.machine.command}")
+
+
+_TITLE: dict[str, Any] = {"loc": "left", "fontsize": 9.0, "color": SOFT, "pad": 8}
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+    """A figure of its own, free of any global state, and its axes with light rules only."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0, pad=4)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _scatter(axes: Any, points: Sequence[tuple[Row, float]], hollow: set[int]) -> None:
+    """Points over size; those that coincide share one label of several numbers."""
+    merged: dict[tuple[float, float], list[int]] = {}
+    for row, value in points:
+        assert row.built is not None
+        merged.setdefault((round(row.built.size_bytes / 1e6, 2), float(f"{value:.3g}")), []).append(row.number)
+    for (size, value), numbers in merged.items():
+        fill = PAGE if numbers[0] in hollow else COLOURS["--c-linear"]
+        axes.plot([size], [value], "o", markersize=7, markerfacecolor=fill, markeredgecolor=COLOURS["--c-linear"])
+        text = ", ".join(str(number) for number in numbers)
+        axes.annotate(text, (size, value), (0, 7), textcoords="offset points", ha="center", weight="bold")
+    top = max(size for size, _ in merged)
+    axes.set_xlim(0, 1.12 * top)
+    axes.grid(axis="y", color=LINE, linewidth=0.6)
+    axes.set_xlabel("artefact size, MB (10⁶ bytes)")
+
+
+def _label_row(axes: Any, place: int, row: Row, value: str, top: float) -> None:
+    """Name above the bar at left, figure at right: no margin is lost to long names on a phone."""
+    axes.text(0, place - 0.36, f"{row.number}", weight="bold", fontsize=9)
+    axes.text(0.055 * 1.03 * top, place - 0.36, _name(row), fontsize=9, parse_math=False)
+    axes.text(1.03 * top, place - 0.36, value, fontsize=9, ha="right", parse_math=False)
+
+
+def _lay_rows(axes: Any, count: int, top: float, label: str) -> None:
+    axes.set_xlim(0, 1.03 * top)
+    axes.set_ylim(count - 0.5, -0.85)
+    axes.set_yticks([])
+    axes.grid(axis="x", color=LINE, linewidth=0.6)
+    axes.set_xlabel(label)
+
+
+def _add_legend(figure: Any) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    keys: list[Any] = [
+        Patch(facecolor=COLOURS[colour], hatch=hatch, edgecolor=PAGE, linewidth=0, label=label)
+        for label, colour, hatch in PARTS
+    ]
+    keys.append(Line2D([], [], color=INK, linewidth=1.4, label="float32"))
+    figure.legend(
+        handles=keys, loc="outside upper left", ncols=3, frameon=False, fontsize=8.5, handlelength=1.4, borderpad=0
+    )
+
+
+def _name(row: Row) -> str:
+    text = clean(f"{row.device} {row.target} {row.recipe}").replace("\n", " ").replace("\t", " ")
+    return text if len(text) <= 48 else text[:47] + "…"
+
+
+def _power(value: float) -> str:
+    exponent = round(math.log10(value))
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _to_svg(figure: Any, key: str, alt: str) -> Markup:
+    """The figure as an `<svg>` to stand inside HTML: no prologue, no metadata, ids of its own, colours by variable."""
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name in a script that matplotlib's font lacks; the browser has it
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawing = buffer.getvalue()
+    view = re.search(r'viewBox="([^"]+)"', drawing)
+    assert view is not None
+    body = drawing[drawing.index(">", view.end()) + 1 : drawing.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.S)
+    body = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{key}-", body)
+    for name, light in COLOURS.items():
+        body = body.replace(light, f"var({name}, {light})")
+    body = "\n".join(line for line in body.splitlines() if line.strip())
+    return element("svg", Markup(body), viewBox=view[1], role="img", aria_label=alt, id=f"chart-{key}")

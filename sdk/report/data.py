@@ -1,0 +1,306 @@
+"""What a build left in a folder: bundles, refusals, failures, measurements and accuracies, as plain frozen data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from ferrule.bundle import Bundle
+from ferrule.errors import BundleError, FerruleError
+from ferrule.program import OpRow, Parity, Program, StoredWeights
+
+__all__ = ["AccuracyRun", "Built", "Latency", "Machine", "ReportData", "Row", "collect"]
+
+Json = Mapping[str, Any]
+MALFORMED = (AttributeError, KeyError, OSError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What an undamaged bundle tells of itself; sizes in bytes, `files` as name -> (sha256, bytes)."""
+
+    program: Program
+    size_bytes: int
+    source: str
+    device: Mapping[str, str]
+    steps: tuple[str, ...]
+    min_cosine: float
+    notes: tuple[str, ...]
+    files: Mapping[str, tuple[str, int]]
+    ferrule: str
+
+    @property
+    def fp32_bytes(self) -> int:
+        """Bytes of all stored weights if they were float32."""
+        return sum(w.fp32_bytes for w in self.program.weights)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A measurement on the machine that wrote `measurements.json`; milliseconds and megabytes (10^6 bytes)."""
+
+    engine: str
+    threads: int
+    runs: int
+    length: int | None
+    p50: float
+    p90: float
+    p99: float
+    load_ms: float
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One target. status: `ok`, `refused`, `failed`, or `damaged` (built, but its bundle can no longer be trusted)."""
+
+    number: int
+    device: str
+    target: str
+    recipe: str
+    status: str
+    bundle: str | None = None
+    built: Built | None = None
+    code: str | None = None
+    reason: str | None = None
+    hint: str | None = None
+    notes: tuple[str, ...] = ()
+    log: str | None = None
+    latency: Latency | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the host latencies were measured, and the command that measures them."""
+
+    cpu: str
+    cores: int
+    system: str
+    command: str
+
+
+@dataclass(frozen=True)
+class AccuracyRun:
+    """The task behind the accuracies (fractions), the model they are compared to, and the command."""
+
+    task: str
+    command: str
+    reference: str
+    reference_accuracy: float
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the page shows. problems: files of the folder that could not be read, in words."""
+
+    rows: tuple[Row, ...]
+    machine: Machine | None = None
+    accuracy: AccuracyRun | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The models that the bundles were built from, each once."""
+        return tuple(dict.fromkeys(row.built.source for row in self.rows if row.built))
+
+
+def collect(folder: Path) -> ReportData:
+    """Read a build folder; a damaged bundle becomes a row with its problem, absent optional files are left out.
+
+    Raises BundleError FER-BUN-001 if the folder holds neither a bundle nor a `build.json`.
+    """
+    folder = Path(folder)
+    problems: list[str] = []
+    listed = _read_json(folder / "build.json", problems)
+    found = sorted(path.name for path in folder.glob("*.ferrule") if path.is_dir())
+    if listed is None and not found and not problems:
+        raise BundleError(
+            "FER-BUN-001",
+            f"{folder} holds no bundle (*.ferrule) and no build.json.",
+            "Give the folder that `ferrule build -o` wrote.",
+        )
+    rows = [row for entry in _entries(listed, problems) if (row := _row(entry, folder, problems)) is not None]
+    known = {row.bundle for row in rows}
+    rows += [_open_row(Row(0, "", "", "", "ok", bundle=name), folder) for name in found if name not in known]
+    machine, latencies = _read_measurements(folder, problems)
+    accuracy, accuracies = _read_accuracies(folder, problems)
+    numbered = tuple(
+        replace(
+            row,
+            number=number,
+            latency=latencies.get(row.bundle or "") if row.built else None,
+            accuracy=accuracies.get(row.bundle or "") if row.built else None,
+        )
+        for number, row in enumerate(rows, 1)
+    )
+    return ReportData(numbered, machine, accuracy, tuple(problems))
+
+
+def _read_json(path: Path, problems: list[str]) -> Json | None:
+    """The object in a file; None if it is absent, or unreadable (then told in `problems`)."""
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        problems.append(f"{path.name} is left out: it is not readable JSON ({error}).")
+        return None
+    if not isinstance(data, dict):
+        problems.append(f"{path.name} is left out: it holds a {type(data).__name__}, not an object.")
+        return None
+    return data
+
+
+def _entries(listed: Json | None, problems: list[str]) -> Sequence[Any]:
+    entries = (listed or {}).get("results", [])
+    if not isinstance(entries, list):
+        problems.append("build.json is left out: its 'results' is not a list.")
+        return []
+    return entries
+
+
+def _row(entry: Any, folder: Path, problems: list[str]) -> Row | None:
+    """The row of `build.json`, with its bundle opened where it has one."""
+    try:
+        row = Row(
+            number=0,
+            device=str(entry["device"]),
+            target=str(entry["target"]),
+            recipe=str(entry["recipe"]),
+            status=str(entry["status"]),
+            # Only the last part counts: a bundle lies in the folder, whatever the file says.
+            bundle=PurePath(str(entry["bundle"])).name if entry.get("bundle") else None,
+            code=_text(entry.get("code")),
+            reason=_text(entry.get("reason")),
+            hint=_text(entry.get("hint")),
+            notes=tuple(str(note) for note in entry.get("notes") or ()),
+            log=PurePath(str(entry["log"])).name if entry.get("log") else None,
+        )
+    except MALFORMED as error:
+        problems.append(f"A row of build.json is left out: {type(error).__name__}: {error}.")
+        return None
+    if row.status == "ok":
+        return _open_row(row, folder)
+    return replace(row, status="refused" if row.status == "refused" else "failed")
+
+
+def _open_row(row: Row, folder: Path) -> Row:
+    """The row with what its bundle tells, or marked `damaged` with the reason."""
+    try:
+        if row.bundle is None:
+            raise BundleError("FER-BUN-001", "build.json calls this target built, but names no bundle.")
+        bundle = Bundle.open(folder / row.bundle)
+        bundle.verify()
+        built = _read_bundle(bundle)
+    except FerruleError as error:
+        return _damaged(row, error)
+    except MALFORMED as error:
+        what = f"{row.bundle} has a malformed manifest or delegation table: {type(error).__name__}: {error}."
+        return _damaged(row, BundleError("FER-BUN-002", what))
+    recipe = str(bundle.manifest["recipe"]["name"])
+    return replace(
+        row, device=built.device["name"], target=bundle.target, recipe=recipe, notes=built.notes, built=built
+    )
+
+
+def _damaged(row: Row, error: FerruleError) -> Row:
+    hint = error.hint or "Build it again, or delete the folder."
+    return replace(row, status="damaged", code=error.code, reason=error.message, hint=hint)
+
+
+def _read_bundle(bundle: Bundle) -> Built:
+    manifest, program = bundle.manifest, _settle(bundle.program)
+    steps = tuple(
+        " ".join([str(step["technique"]), *(f"{k}={v}" for k, v in dict(step.get("options") or {}).items())])
+        for step in manifest["recipe"]["steps"]
+    )
+    return Built(
+        program=program,
+        size_bytes=int(manifest["size_bytes"]),
+        source=str(manifest["model"]["source"]),
+        device={"name": str(manifest["device"]["name"]), "title": str(manifest["device"]["title"])},
+        steps=steps,
+        min_cosine=float(manifest["recipe"]["min_cosine"]),
+        notes=(*(str(note) for note in manifest["model"].get("notes", ())), *program.notes),
+        files={str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in manifest["files"].items()},
+        ferrule=str(manifest["ferrule"]),
+    )
+
+
+def _settle(program: Program) -> Program:
+    """The same program with every figure of its declared type, so that nothing later can trip over a manifest."""
+    parity = program.parity
+    if parity is not None:
+        figures = (parity.cosine, parity.cosine_mean, parity.max_abs, parity.fidelity)
+        parity = Parity(*(float(f) for f in figures), int(parity.inputs), str(parity.source), str(parity.engine))
+    return replace(
+        program,
+        parity=parity,
+        weights=tuple(StoredWeights(str(w.kind), int(w.elements), int(w.bytes)) for w in program.weights),
+        delegation=tuple(
+            OpRow(str(o.op), str(o.unit), str(o.reason), int(o.count), str(o.source), str(o.basis))
+            for o in program.delegation
+        ),
+        notes=tuple(str(note) for note in program.notes),
+        tools={str(name): str(version) for name, version in program.tools.items()},
+    )
+
+
+def _read_measurements(folder: Path, problems: list[str]) -> tuple[Machine | None, dict[str, Latency]]:
+    data = _read_json(folder / "measurements.json", problems)
+    if data is None:
+        return None, {}
+    try:
+        place = data["machine"]
+        machine = Machine(str(place["cpu"]), int(place["cores"]), str(place["system"]), str(data["command"]))
+        return machine, {str(name): _latency(found) for name, found in data["results"].items()}
+    except MALFORMED as error:
+        problems.append(f"measurements.json is left out: {type(error).__name__}: {error}.")
+        return None, {}
+
+
+def _latency(found: Json) -> Latency:
+    times = found["latency_ms"]
+    length = found.get("length")
+    return Latency(
+        engine=str(found["engine"]),
+        threads=int(found["threads"]),
+        runs=int(found["runs"]),
+        length=None if length is None else int(length),
+        p50=_finite(times["p50"]),
+        p90=_finite(times["p90"]),
+        p99=_finite(times["p99"]),
+        load_ms=_finite(found["load_ms"]),
+        peak_rss_mb=_finite(found["peak_rss_mb"]),
+    )
+
+
+def _read_accuracies(folder: Path, problems: list[str]) -> tuple[AccuracyRun | None, dict[str, float]]:
+    data = _read_json(folder / "accuracy.json", problems)
+    if data is None:
+        return None, {}
+    try:
+        reference = data["reference"]
+        run = AccuracyRun(
+            str(data["task"]), str(data["command"]), str(reference["name"]), _finite(reference["accuracy"])
+        )
+        return run, {str(name): _finite(value) for name, value in data["results"].items()}
+    except MALFORMED as error:
+        problems.append(f"accuracy.json is left out: {type(error).__name__}: {error}.")
+        return None, {}
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number")
+    return number
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
