@@ -27,12 +27,11 @@ TORCH = ["torch>=2.13,<2.14", "transformers>=5", "tokenizers>=0.22", "safetensor
 TARGETS = {
     "onnx": [*TORCH, "onnx>=1.20", "onnxscript>=0.7", "onnxruntime>=1.24"],
     "executorch": [*TORCH, "executorch>=1.4.1,<1.5", "torchao>=0.18"],
-    "coreml": [*TORCH, "coremltools>=9"],
+    "coreml": [*TORCH, "coremltools>=9", "threadpoolctl>=3"],
     "litert": [
         *TORCH,
         "litert-torch>=0.10,<0.11",
         "ai-edge-litert>=2.3",
-        "ai-edge-quantizer>=0.10,<0.11",
     ],
 }
 OPTIONAL = {"torch": TORCH, **TARGETS, "report": ["matplotlib>=3.9"], "timm": [*TORCH, "timm>=1.0"]}

@@ -69,7 +69,7 @@ TARGETS: dict[str, Target] = {
             "litert",
             "ferrule.converters.litert:lower",
             "litert",
-            ("torch", "litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
+            ("torch", "litert_torch", "ai_edge_litert"),
             ".tflite",
             "LiteRT (TensorFlow Lite) flatbuffer",
         ),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coded_sites import recapture
-from ferrule.converters.executorch_delegation import delegation_rows, source_line
+from ferrule.converters.executorch_delegation import delegation_rows, look_at, source_line
 from ferrule.converters.executorch_layers import layer_maker
 from ferrule.converters.executorch_partition import collect_reasons, make_partitioner
 from ferrule.converters.executorch_rewrite import fix_view_lengths, rewrite
@@ -49,7 +49,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         programs = {name: _prepare(graph, expand, notes) for name, graph in graphs.items()}
         with collect_reasons() as reasons:
             edge = _to_edge(programs)
-        edges = {name: edge.exported_program(name) for name in programs}
+        placements = {name: look_at(edge.exported_program(name).graph_module, reasons) for name in programs}
         path = folder / FILE
         _write(edge, path, programs)
         pte = read_pte(path)
@@ -58,7 +58,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         target="executorch",
         main=FILE,
         entry_points={name: graph.signature for name, graph in graphs.items()},
-        delegation=delegation_rows(pte, edges, reasons),
+        delegation=delegation_rows(pte, placements),
         weights=stored_weights(pte, graphs),
         notes=tuple(notes),
         tools={name: version(name) for name in TOOLS},

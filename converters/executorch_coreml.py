@@ -215,11 +215,12 @@ def read_methods(pte: Path, folder: Path) -> dict[str, CoreMLMethod]:
         from executorch.exir._serialize._program import deserialize_pte_binary
     try:
         file = deserialize_pte_binary(pte.read_bytes())
+        plans = list(file.program.execution_plan)
     except Exception as error:
         raise _not_coreml(pte, f"it cannot be read ({type(error).__name__})") from error
     unpacked: dict[str, Path] = {}
     methods: dict[str, CoreMLMethod] = {}
-    for plan in file.program.execution_plan:
+    for plan in plans:
         calls = [instruction.instr_args for chain in plan.chains for instruction in chain.instructions]
         if len(calls) != 1 or [delegate.id for delegate in plan.delegates] != [_BACKEND]:
             raise _not_coreml(pte, f"method {plan.name!r} is not one Core ML delegate")

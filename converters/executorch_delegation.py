@@ -1,45 +1,73 @@
-"""The delegation table and the stored weights of a .pte file, read from the file and joined with the graph."""
+"""The delegation table of a .pte file: what the file calls, joined with the graph that it was made from.
+
+The graph is looked at before ExecuTorch plans memory, which rewrites it in place; the file afterwards.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ferrule.program import OpRow
 
 if TYPE_CHECKING:
     from torch import fx
-    from torch.export import ExportedProgram
 
     from ferrule.converters.pte import Pte
 
-__all__ = ["delegation_rows", "source_line"]
+__all__ = ["Placement", "delegation_rows", "look_at", "source_line"]
 
 PORTABLE, XNNPACK = "cpu:portable", "cpu:xnnpack"
-_OURS = ("/ferrule/", "/torch/", "/executorch/", "/torchao/", "<")
 
-# Kernels of the runtime itself: they move shapes, not data.
-_RUNTIME_KERNELS = ("executorch_prim::", "aten::sym_size")
+_TOOLKITS = ("/ferrule/", "/torch/", "/executorch/", "/torchao/", "<")
+
+# They describe how a neighbour's operand is stored; XNNPACK's graph has no op for them.
+_FOLDED = (
+    "choose_qparams_per_token_asymmetric",
+    "dequantize_per_token",
+    "dequantize_per_channel",
+    "dequantize_affine",
+    "_clone_dim_order",
+)
 
 
-def delegation_rows(pte: Pte, edges: Mapping[str, ExportedProgram], reasons: Mapping[str, str]) -> tuple[OpRow, ...]:
+@dataclass(frozen=True)
+class Placement:
+    """Ops of one method: (op, source line) inside delegates, (op, reason, source line) beside them, in graph order."""
+
+    delegates: int
+    inside: tuple[tuple[str, str], ...]
+    beside: tuple[tuple[str, str, str], ...]
+
+
+def look_at(graph: fx.GraphModule, reasons: Mapping[str, str]) -> Placement:
+    """Read a partitioned graph; `reasons`: node name -> why the partitioner left it."""
+    delegates = [getattr(graph, n.args[0].target) for n in _ops(graph) if _is_delegate(n)]
+    inside = [
+        (_op_name(node), source_line(node))
+        for delegate in delegates
+        for node in _ops(delegate.original_module.graph_module)
+        if _op_name(node).split(".")[1] not in _FOLDED
+    ]
+    beside = [(_op_name(n), _reason(n, reasons), source_line(n)) for n in _ops(graph) if not _is_delegate(n)]
+    return Placement(len(delegates), tuple(inside), tuple(beside))
+
+
+def delegation_rows(pte: Pte, placements: Mapping[str, Placement]) -> tuple[OpRow, ...]:
     """A row for every kind of op, unit, reason and source line.
 
-    Which ops a delegate holds follows from the graph that it was made from; that the delegate is called, and what runs
-    beside it, stands in the file's instruction lists: hence the basis `measured`.
+    That a delegate is called, and which kernels run beside it, stands in the file: hence the basis `measured`. Which ops
+    a delegate holds is read off the graph that it was made from.
     """
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for method in pte.methods:
-        graph = edges[method.name].graph_module
+        placement = placements[method.name]
         calls = sum(kind == "delegate" for kind, _ in method.instructions)
-        delegates = list(_delegates(graph))
-        assert calls == len(delegates), f"{calls} delegate calls in the file, {len(delegates)} in the graph"
-        for delegate in delegates:
-            for node in delegate.original_module.graph_module.graph.nodes:
-                if node.op == "call_function" and "getitem" not in str(node.target):
-                    counts[_op_name(node), XNNPACK, "", source_line(node)] += 1
-        counts.update(_portable(graph, [name for kind, name in method.instructions if kind == "kernel"], reasons))
+        assert calls == placement.delegates, f"{calls} delegate calls in the file, {placement.delegates} in the graph"
+        counts.update((op, XNNPACK, "", source) for op, source in placement.inside)
+        counts.update(_portable([name for kind, name in method.instructions if kind == "kernel"], placement))
     rows = (OpRow(op, unit, reason, n, source, "measured") for (op, unit, reason, source), n in counts.items())
     return tuple(sorted(rows, key=lambda r: (r.unit, r.op, r.source, r.reason)))
 
@@ -50,47 +78,49 @@ def source_line(node: fx.Node) -> str:
     for line in reversed(lines):
         if line.startswith('File "'):
             path, _, rest = line[6:].partition('", line ')
-            if not any(part in path for part in _OURS):
+            if not any(part in path for part in _TOOLKITS):
                 return f"{'/'.join(path.split('/')[-2:])}:{rest.split(',')[0]}"
     return ""
 
 
-def _delegates(graph: fx.GraphModule) -> Iterator[Any]:
-    for node in graph.graph.nodes:
-        if node.op == "call_function" and "call_delegate" in str(node.target):
-            yield getattr(graph, node.args[0].target)
+def _ops(graph: fx.GraphModule) -> list[fx.Node]:
+    return [n for n in graph.graph.nodes if n.op == "call_function" and "getitem" not in str(n.target)]
 
 
-def _portable(
-    graph: fx.GraphModule, kernels: list[str], reasons: Mapping[str, str]
-) -> Iterator[tuple[str, str, str, str]]:
-    """Kernels in the order of the file, each with the graph's node of the same name and rank for reason and line."""
-    nodes: dict[str, list[fx.Node]] = defaultdict(list)
-    for node in graph.graph.nodes:
-        if node.op == "call_function" and "getitem" not in str(node.target):
-            nodes[_op_name(node).split(".")[1]].append(node)
+def _is_delegate(node: fx.Node) -> bool:
+    return "call_delegate" in str(node.target)
+
+
+def _portable(kernels: list[str], placement: Placement) -> Iterator[tuple[str, str, str, str]]:
+    """Kernels in the order of the file, each with the graph's op of the same name and rank for reason and line."""
+    known: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for entry in placement.beside:
+        known[entry[0].split(".")[1]].append(entry)
     for kernel in kernels:
         space, _, rest = kernel.partition("::")
-        base = rest.split(".")[0]
-        if kernel.startswith(_RUNTIME_KERNELS) and base != "et_view":
-            yield f"{space}.{base}", PORTABLE, "reads or computes a length, not tensor data", ""
-            continue
-        known = nodes["view_copy" if base == "et_view" else base]
-        node = known.pop(0) if known else None
-        yield f"{space}.{base}", PORTABLE, _reason(node, base, reasons), "" if node is None else source_line(node)
+        name = rest.split(".")[0]
+        matches = known["view_copy" if name == "et_view" else name]
+        if matches:
+            op, reason, source = matches.pop(0)
+            yield f"{space}.{name}", PORTABLE, reason, source
+        else:
+            yield f"{space}.{name}", PORTABLE, "inserted by ExecuTorch for lengths or memory", ""
 
 
-def _reason(node: fx.Node | None, base: str, reasons: Mapping[str, str]) -> str:
-    if node is None:
-        return "inserted by ExecuTorch"
-    value = node.meta.get("val")
-    dtypes = {str(v.dtype).removeprefix("torch.") for v in _tensors([n.meta.get("val") for n in node.all_input_nodes])}
-    dtypes |= {str(v.dtype).removeprefix("torch.") for v in _tensors([value])}
-    others = sorted(dtypes - {"float32", "float16"})
+def _reason(node: fx.Node, reasons: Mapping[str, str]) -> str:
+    values = [n.meta.get("val") for n in node.all_input_nodes] + [node.meta.get("val")]
+    tensors = list(_tensors(values))
+    if not _tensors_in(node):
+        return "computes a length, not tensor data"
+    others = sorted({str(t.dtype).removeprefix("torch.") for t in tensors} - {"float32", "float16"})
     reason = reasons.get(node.name, "")
     if others and (not reason or "dtype" in reason):
-        return f"XNNPACK computes in float32, this op also handles {', '.join(others)}"
-    return reason or f"XNNPACK has no {base}, or not in this form"
+        return f"XNNPACK computes in float32; this op handles {', '.join(others)}"
+    return reason or f"XNNPACK has no {_op_name(node).split('.')[1]}"
+
+
+def _tensors_in(node: fx.Node) -> bool:
+    return next(_tensors([node.meta.get("val")]), None) is not None
 
 
 def _tensors(values: list[Any]) -> Iterator[Any]:
@@ -103,7 +133,8 @@ def _tensors(values: list[Any]) -> Iterator[Any]:
 
 def _op_name(node: fx.Node) -> str:
     """`aten.add` from whichever way the target spells it."""
-    target: Any = node.target
-    name = target.__name__ if hasattr(target, "__name__") else str(target)
-    parts = str(name).split(".")
+    name = str(getattr(node.target, "__name__", node.target))
+    if not name.startswith("aten") and str(node.target).startswith("aten."):
+        name = str(node.target)  # aten.sym_size.int and its kind
+    parts = name.split(".")
     return ".".join(parts[:2]) if len(parts) > 1 else f"python.{name}"

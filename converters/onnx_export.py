@@ -144,7 +144,7 @@ def _explain(name: str, error: Exception, graph: Captured) -> LoweringError:
 
 
 def _locate(op: str, graph: Captured) -> str:
-    """Layer and line of the first node that is the op, or that is decomposed into it (`linalg_eigh`, `_linalg_eigh`)."""
+    """Layer and line of the first node that is the op, or is decomposed into it (`linalg_eigh`, `_linalg_eigh`)."""
     wanted = op.replace("._", ".")
     for node in graph.program.graph.nodes:
         if node.op == "call_function" and str(node.target).replace("._", ".").rpartition(".")[0] == wanted:

@@ -47,7 +47,8 @@ class SharedWeights:
 
 def needs_own_file(model: ir.Model) -> bool:
     """Whether the weights are too large to stand in the model's own file."""
-    return sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None) > _LIMIT
+    tensors = (v.const_value for v in model.graph.initializers.values())
+    return sum(int(t.nbytes) for t in tensors if t is not None) > _LIMIT
 
 
 def write_model(model: ir.Model, path: Path, shared: SharedWeights | None) -> None:

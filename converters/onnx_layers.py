@@ -1,16 +1,17 @@
 """Coded ops as modules whose graphs are ONNX Runtime's own quantized ops, with our codes and scales in them.
 
-    int8, a scale a row, int8 inputs     x ── quantize rows ── MatMulIntegerToFloat ── scale rows, add ── y
-    int4, groups, or float inputs        x ── MatMulNBits ── y
-    embedding                            indices ── GatherBlockQuantized ── y
+    int8, a scale a row     x ── quantize rows ── MatMulIntegerToFloat ── scale rows, shift ── y
+    int8 groups, int4       x ── MatMulNBits ── y
+    embedding               indices ── GatherBlockQuantized ── y
 
-MatMulNBits can hold the first row too, but quantizes its inputs block by block and not over the row, and is slower;
-MatMulInteger takes no zero point for each row of its inputs, so the zero points are put right after the product.
+MatMulNBits can hold the first too, but is slower: with int8 inputs, which it rounds for each block and not for each row,
+and much more with float inputs, for which it decodes the weights at every run. MatMulIntegerToFloat takes no zero point
+for each row, so these are put right after the product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -48,10 +49,9 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
             return _expanded(site)
         if site.kind == "embedding":
             return BlockEmbedding(site.codec)
-        if site.codec.bits == 8 and not site.codec.group and site.activation == ACTIVATION_DYNAMIC:
-            return RowLinear(site.codec, site.bias)
-        layer = BlockLinear(site.codec, site.bias, site.activation)
-        _note(layer, notes)
+        kind = RowLinear if site.codec.bits == 8 and not site.codec.group else BlockLinear
+        layer = kind(site.codec, site.bias, site.activation)
+        notes.update(dict.fromkeys(_deviations(layer)))
         return layer
 
     return make
@@ -75,21 +75,30 @@ def _name_codec(site: CodedSite) -> str:
     return f"int{site.codec.bits} {site.kind} weights {group}{inputs}"
 
 
-def _note(layer: BlockLinear, notes: dict[str, None]) -> None:
-    if layer.level == _INT8_COMPUTE:
-        notes[
+def _deviations(layer: RowLinear | BlockLinear) -> Iterator[str]:
+    if isinstance(layer, RowLinear):
+        if layer.fine:
+            yield (
+                "The float inputs of weight-only int8 layers are carried as 16-bit numbers for each row, in two parts, "
+                "so that integer kernels multiply them; ONNX Runtime would decode the weights at every run otherwise."
+            )
+    elif layer.level == _INT8_COMPUTE:
+        yield (
             f"ONNX Runtime rounds the inputs of int{layer.bits} layers to int8 with a symmetric scale for each block "
             f"of {layer.block} columns, where the recipe asks for an asymmetric one for each row."
-        ] = None
+        )
     elif layer.bits == 8:
-        notes[
-            "ONNX Runtime decodes weight-only int8 layers to float32 each time they run: they save storage and "
-            "memory, not time. Layers with 8-bit activations (w8a8) are multiplied as they are."
-        ] = None
+        yield (
+            "ONNX Runtime decodes int8 weights in groups to float32 each time they meet float inputs: they save "
+            "storage and memory, not time."
+        )
 
 
 class RowLinear(nn.Module):
-    """int8 codes with a scale a row, and inputs quantized to 8 bits for each row: the arithmetic of `coded_linear`.
+    """int8 codes with a scale a row, multiplied by integer kernels.
+
+    Inputs are quantized for each row: to 8 bits, the arithmetic of `coded_linear`; or, in place of float inputs, to
+    16 bits in two parts (`fine`), whose error is that of a float32 sum of a few hundred products.
 
     codes: int8 [in, out]. scales: float32 [out]. sums: float32 [1, out], minus the scaled sum of each weight row, to
     be added once for each unit of an input row's zero point.
@@ -101,8 +110,9 @@ class RowLinear(nn.Module):
     unit: Tensor
     bias: Tensor | None
 
-    def __init__(self, codec: Affine, bias: Tensor | None) -> None:
+    def __init__(self, codec: Affine, bias: Tensor | None, activation: int) -> None:
         super().__init__()
+        self.fine = activation != ACTIVATION_DYNAMIC
         scales = codec.scales.view(-1)
         self.register_buffer("codes", codec.codes.t().contiguous())
         self.register_buffer("scales", scales.clone())
@@ -113,32 +123,59 @@ class RowLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.float().reshape(-1, self.columns)
-        codes, scale, zero = self._quantize(flat)
-        scaled = torch.onnx.ops.symbolic(
-            "com.microsoft::MatMulIntegerToFloat",
-            (codes, self.codes, self.unit, self.scales),
-            dtype=torch.float32,
-            shape=(flat.shape[0], self.rows),
-            version=1,
-        )
-        y = torch.addmm(scaled * scale, zero * scale, self.sums).reshape(*x.shape[:-1], self.rows)
-        # Added last, where ONNX Runtime merges it with the GELU or the residual that follows.
-        return y if self.bias is None else y + self.bias
-
-    def _quantize(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `ferrule.coded.quantize_rows`, in unsigned codes, for which the CPU kernels are fastest."""
         below = torch.relu(-flat.amin(-1))
         span = below + torch.relu(flat.amax(-1))
         scale = (span / 255.0).clamp_min(torch.finfo(torch.float32).eps)
         zero = (below / scale).round()
-        codes = torch.onnx.ops.symbolic(
-            "QuantizeLinear",
-            (flat, scale, zero.to(torch.uint8)),
-            {"axis": 0},
-            dtype=torch.uint8,
-            shape=flat.shape,
+        codes = _quantize(flat, scale, zero)
+        column, shift = scale.unsqueeze(-1), (zero * scale).unsqueeze(-1)
+        if self.fine:
+            product, fine_shift = self._multiply_in_parts(flat, codes, column, zero.unsqueeze(-1))
+            shift = shift + fine_shift
+        else:
+            product = self._multiply(codes) * column
+        y = torch.addmm(product, shift, self.sums).reshape(*x.shape[:-1], self.rows)
+        # Added last, where ONNX Runtime merges it with the GELU or the residual that follows.
+        return y if self.bias is None else y + self.bias
+
+    def _multiply_in_parts(self, flat: Tensor, codes: Tensor, scale: Tensor, zero: Tensor) -> tuple[Tensor, Tensor]:
+        """Products of the codes and of what their rounding left, summed, and the shift of the second.
+
+        The rest of a rounding is half a step at most, so its range needs no search. Both parts go through one
+        product, which reads the weights once.
+        """
+        rest = flat - (codes.float() - zero) * scale
+        fine = scale / 254.0
+        zeros = torch.full_like(fine, 128.0)
+        fine_codes = _quantize(rest, fine.squeeze(-1), zeros.squeeze(-1))
+        both = self._multiply(torch.cat([codes, fine_codes])).reshape(2, -1, self.rows)
+        return both[0] * scale + both[1] * fine, zeros * fine
+
+    def _multiply(self, codes: Tensor) -> Tensor:
+        product: Tensor = torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulIntegerToFloat",
+            (codes, self.codes, self.unit, self.scales),
+            dtype=torch.float32,
+            shape=(codes.shape[0], self.rows),
+            version=1,
         )
-        return codes, scale.unsqueeze(-1), zero.unsqueeze(-1)
+        return product
+
+
+def _quantize(flat: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """uint8 codes [m, in] of float rows [m, in] under a scale and a zero point [m] for each.
+
+    Together with `RowLinear.forward` the arithmetic of `ferrule.coded.quantize_rows`, in unsigned codes, for which
+    the CPU kernels are fastest.
+    """
+    codes: Tensor = torch.onnx.ops.symbolic(
+        "QuantizeLinear",
+        (flat, scale, zero.to(torch.uint8)),
+        {"axis": 0},
+        dtype=torch.uint8,
+        shape=flat.shape,
+    )
+    return codes
 
 
 class BlockLinear(nn.Module):

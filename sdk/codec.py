@@ -1,8 +1,9 @@
 """Codecs: what the bytes of a compressed weight mean.
 
-`Affine` is the first: small integers, one scale for each row or for each group of columns. Scales are rounded
-to float16 values when they are chosen, and the codes are computed against the rounded ones, so that every
-target, whichever precision it stores scales in, holds exactly the same weight.
+`Affine` is the first: small integers, one scale for each row or for each group of columns. Scales are rounded when they
+are chosen, and the codes are computed against the rounded ones, so that every target, whichever precision it keeps
+scales in, holds exactly the same weight: to float16 values for rows (Core ML stores those), and to values that
+bfloat16 holds as well for groups (XNNPACK, under ExecuTorch and LiteRT, keeps group scales in bfloat16).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ Rounding = str
 """`rtn` takes the scale from the largest weight; `mse` searches the scale of least (weighted) squared error."""
 
 _SMALLEST_SCALE = 2.0**-24  # the smallest positive float16
+_SEARCH_VALUES = 1 << 17  # weights searched at a time, so that temporaries stay in the cache
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ def encode_affine(
     top = 2 ** (bits - 1) - 1
     plain = blocks.abs().amax(-1) / top
     if rounding == "rtn":
-        scales = _round_scale(plain)
+        scales = _round_scale(plain, group)
     elif rounding == "mse":
         weights = torch.ones(columns) if importance is None else importance.float().clamp_min(1e-12)
         spread = torch.nn.functional.pad(weights, (0, groups * width - columns)).view(1, groups, width)
-        scales = _search_scale(blocks, plain, bits, spread)
+        step = max(1, _SEARCH_VALUES // (groups * width))
+        parts = zip(blocks.split(step), plain.split(step), strict=True)
+        scales = torch.cat([_search_scale(b, p, bits, group, spread) for b, p in parts])
     else:
         raise ValueError(f"rounding is {rounding!r}; allowed: rtn, mse")
     codes = _quantize(blocks, scales, bits).view(rows, groups * width)[:, :columns]
@@ -80,8 +84,9 @@ def stored_bytes(codec: Affine, scale_bytes: int = 2) -> int:
     return int(-(-codec.codes.numel() * codec.bits // 8) + codec.scales.numel() * scale_bytes)
 
 
-def _round_scale(scale: Tensor) -> Tensor:
-    return scale.half().float().clamp_min(_SMALLEST_SCALE)
+def _round_scale(scale: Tensor, group: int) -> Tensor:
+    coarse = scale.bfloat16().float() if group else scale
+    return coarse.half().float().clamp_min(_SMALLEST_SCALE)
 
 
 def _quantize(blocks: Tensor, scales: Tensor, bits: int) -> Tensor:
@@ -89,18 +94,18 @@ def _quantize(blocks: Tensor, scales: Tensor, bits: int) -> Tensor:
     return (blocks / scales.unsqueeze(-1)).round().clamp(-top - 1, top)
 
 
-def _search_scale(blocks: Tensor, plain: Tensor, bits: int, spread: Tensor) -> Tensor:
+def _search_scale(blocks: Tensor, plain: Tensor, bits: int, group: int, spread: Tensor) -> Tensor:
     """Try shrunken scales (clipping outliers), then refit each by least squares; keep the best per group."""
     import torch
 
-    best = _round_scale(plain)
+    best = _round_scale(plain, group)
     best_error = _error(blocks, best, bits, spread)
     for ratio in torch.linspace(0.65, 1.1, 31).tolist():
-        scale = _round_scale(plain * ratio)
+        scale = _round_scale(plain * ratio, group)
         codes = _quantize(blocks, scale, bits)
         # Least squares for fixed codes: scale = <w, q> / <q, q>, weighted.
         refit = (blocks * codes * spread).sum(-1) / (codes.square() * spread).sum(-1).clamp_min(1e-20)
-        for candidate in (scale, _round_scale(refit)):
+        for candidate in (scale, _round_scale(refit, group)):
             error = _error(blocks, candidate, bits, spread)
             better = error < best_error
             best = torch.where(better, candidate, best)

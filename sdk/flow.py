@@ -18,7 +18,7 @@ from ferrule.errors import FerruleError, OutputError, TargetError
 from ferrule.jobs import Event, Job, Outcome, Progress, run_jobs
 from ferrule.program import Program
 from ferrule.recipe import Recipe, load_recipe
-from ferrule.result import Result
+from ferrule.result import Result, write_results
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -194,7 +194,9 @@ def deploy(
             for outcome in outcomes:
                 p, r = jobs[outcome.job.folder]
                 results[p, r] = _finish(outcome, places[p], recipes[r], ready[r], folder, archive, progress)
-    return [results[p, r] for r in range(len(recipes)) for p in range(len(places))]
+    ordered = [results[p, r] for r in range(len(recipes)) for p in range(len(places))]
+    write_results(ordered, folder)
+    return ordered
 
 
 @dataclass(frozen=True)

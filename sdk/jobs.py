@@ -124,8 +124,12 @@ def _run(job: Job, progress: Progress | None, running: set[subprocess.Popen[str]
 
 
 def _environment() -> dict[str, str]:
-    """The parent's, with a fixed hash seed: toolkits iterate over sets, and bundles must not depend on it."""
+    """The parent's, with a fixed hash seed: toolkits iterate over sets, and bundles must not depend on it.
+
+    One thread each: lowering is Python, and OpenMP teams of two workers that spin on the same cores cost tenfold.
+    """
     environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", "1")
     environment["PYTHONHASHSEED"] = "0"
     environment["TOKENIZERS_PARALLELISM"] = "false"
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

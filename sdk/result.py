@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ferrule.program import Parity
 
-__all__ = ["Result"]
+__all__ = ["Result", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -35,3 +39,22 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The row of `ferrule build --json`."""
         return asdict(self)
+
+
+def write_results(results: Sequence[Result], folder: Path) -> None:
+    """Keep the rows in `build.json`, which `ferrule report` reads; rows of other builds in the folder stay."""
+    path = folder / "build.json"
+    kept: dict[tuple[str, str, str], dict[str, object]] = {}
+    if path.is_file():
+        try:
+            old = json.loads(path.read_text())["results"]
+            kept = {(r["device"], r["target"], r["recipe"]): r for r in old}
+        except (ValueError, KeyError, TypeError):  # not ours to repair: the new rows replace it
+            kept = {}
+    for result in results:
+        row = result.to_json()
+        row["bundle"] = Path(result.bundle).name if result.bundle else None
+        kept[result.device, result.target, result.recipe] = row
+    partial = path.with_suffix(".json.partial")
+    partial.write_text(json.dumps({"schema": 1, "results": list(kept.values())}, indent=1) + "\n")
+    os.replace(partial, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ import numpy as np
 
 from ferrule.converters.coreml.interpreter import run
 from ferrule.converters.coreml.mil import MilProgram, load
+from ferrule.errors import BundleError
 from ferrule.program import Signature, bucket_name
 
 if TYPE_CHECKING:
@@ -44,11 +46,20 @@ def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int)
     Core ML chooses its own threads; `threads` is not used. Raises LoweringError FER-MIL-002 and BundleError
     FER-BUN-021 for damaged files.
     """
-    folder = TemporaryDirectory(prefix="ferrule-coreml-") if path.suffix == ".pte" else None
-    calls = _calls_of_pte(path, Path(folder.name), entry_points) if folder else _calls(path, entry_points)
+    if path.suffix != ".pte":
+        return _engine(_calls(path, entry_points), None)
+    folder = TemporaryDirectory(prefix="ferrule-coreml-")
+    try:
+        return _engine(_calls_of_pte(path, Path(folder.name), entry_points), folder)
+    except BaseException:
+        folder.cleanup()
+        raise
+
+
+def _engine(calls: Mapping[str, _Call], folder: TemporaryDirectory[str] | None) -> _Engine:
     programs = {package: load(package) for package in {call.package for call in calls.values()}}
-    on_mac = sys.platform == "darwin" and _has_coremltools()
-    runner: _Runner = _CoreML() if on_mac else _Reference(programs)
+    on_mac = sys.platform == "darwin" and find_spec("coremltools") is not None
+    runner: _Runner = _CoreML(programs) if on_mac else _Reference(programs)
     return _Engine(runner.name, runner, calls, programs, folder)
 
 
@@ -98,6 +109,7 @@ class _Reference:
 class _CoreML:
     """Core ML; a function is loaded when it is first called, its state is kept beside it."""
 
+    programs: Mapping[Path, MilProgram]
     models: dict[tuple[Path, str], tuple[Any, Any]] = field(default_factory=dict)
     name: str = "coreml"
 
@@ -106,19 +118,15 @@ class _CoreML:
 
         key = (call.package, call.function)
         if key not in self.models:
-            name = None if call.function == "main" else call.function
+            functions = self.programs[call.package].functions
+            # A package with the one function `main` may not be asked for a function by name.
+            name = None if set(functions) == {"main"} else call.function
             model = ct.models.MLModel(str(call.package), function_name=name)
-            stateful = len(load(call.package).functions[call.function].states) > 0
-            self.models[key] = (model, model.make_state() if stateful else None)
+            state = model.make_state() if functions[call.function].states else None
+            self.models[key] = (model, state)
         model, state = self.models[key]
         made: Mapping[str, NDArray[Any]] = model.predict(inputs, state=state)
         return made
-
-
-def _has_coremltools() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("coremltools") is not None
 
 
 def _programs(entry_points: Mapping[str, Signature]) -> dict[str, Signature]:
@@ -150,6 +158,8 @@ def _calls_of_pte(path: Path, folder: Path, entry_points: Mapping[str, Signature
     methods = read_methods(path, folder)
     calls = {}
     for program, signature in _programs(entry_points).items():
+        if program not in methods:
+            raise BundleError("FER-BUN-021", f"{path.name} has no method {program!r}; it has: {', '.join(methods)}.")
         method = methods[program]
         inputs = dict(zip((spec.name for spec in signature.inputs), method.inputs, strict=True))
         outputs = dict(zip((spec.name for spec in signature.outputs), method.outputs, strict=True))

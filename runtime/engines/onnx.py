@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from platform import machine
 from typing import TYPE_CHECKING, Any
 
 from ferrule.program import Signature
@@ -41,11 +42,22 @@ def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int)
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    # x86 processors without VNNI add products of 8-bit numbers in 16 bits, which overflow; this asks for exact sums.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if _overflows():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     sessions = {
         name: ort.InferenceSession(str(path.with_name(f"{name}.onnx")), options, providers=["CPUExecutionProvider"])
         for name in entry_points
     }
     outputs = {name: [spec.name for spec in s.outputs] for name, s in entry_points.items()}
     return OnnxEngine(sessions, outputs)
+
+
+def _overflows() -> bool:
+    """Whether fast integer kernels here add products of 8-bit numbers in 16 bits, which can overflow.
+
+    That is so on x86 processors without VNNI. ONNX Runtime then has exact, slower kernels on request.
+    """
+    if machine().lower() not in ("x86_64", "amd64"):
+        return False
+    cpu = Path("/proc/cpuinfo")
+    return not (cpu.exists() and "vnni" in cpu.read_text(encoding="utf-8"))

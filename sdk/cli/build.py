@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from ferrule.jobs import Progress
     from ferrule.result import Result
 
-__all__ = ["command", "print_results", "show_progress", "write_build_file"]
+__all__ = ["command", "print_results", "show_progress"]
 
 
 @click.command("build")
@@ -84,7 +82,6 @@ def command(
             print_json(_failed_rows(devices, recipes, error))
         say_error(error)
         return EXIT_USAGE if error.code.startswith(USAGE_FAMILIES) else EXIT_NONE
-    write_build_file(results, out)
     if as_json:
         print_json([r.to_json() for r in results])
     else:
@@ -160,25 +157,6 @@ def show_progress(quiet: bool) -> Iterator[Progress | None]:
 
     with bars:
         yield on_event
-
-
-def write_build_file(results: Sequence[Result], out: Path) -> None:
-    """Keep the rows in `build.json`, which `ferrule report` reads; rows of other builds in the folder stay."""
-    path = out / "build.json"
-    kept: dict[tuple[str, str, str], dict[str, object]] = {}
-    if path.is_file():
-        try:
-            old = json.loads(path.read_text())["results"]
-            kept = {(r["device"], r["target"], r["recipe"]): r for r in old}
-        except (ValueError, KeyError, TypeError):  # not ours to repair: the new rows replace it
-            kept = {}
-    for result in results:
-        row = result.to_json()
-        row["bundle"] = Path(result.bundle).name if result.bundle else None
-        kept[result.device, result.target, result.recipe] = row
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps({"schema": 1, "results": list(kept.values())}, indent=1) + "\n")
-    os.replace(partial, path)
 
 
 def _failed_rows(devices: Sequence[str], recipes: Sequence[str], error: FerruleError) -> list[dict[str, object]]:

