@@ -23,12 +23,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coreml.lower import (
+    bound_constants,
     bucket_lengths,
     check_device,
-    check_names,
-    check_ops,
-    check_states,
-    decompose,
+    check_graph,
     describe,
     explain,
     fix_package,
@@ -60,7 +58,10 @@ _NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122's, fo
 
 @dataclass(frozen=True)
 class CoreMLMethod:
-    """A method of a .pte: its package, the function there, and names of inputs and outputs in the method's order."""
+    """A method of a .pte: its package, the function there, names of inputs and outputs in the method's order.
+
+    An input that nothing reads is not passed on; its name is "".
+    """
 
     package: Path
     function: str
@@ -102,26 +103,20 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
 
 
 def _methods(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature]) -> dict[str, ExportedProgram]:
-    """Method name -> graph, buckets with their length fixed."""
+    """Method name -> graph of its own, buckets with their length fixed."""
     from ferrule.converters.coded_sites import recapture
 
     methods: dict[str, ExportedProgram] = {}
     for name, graph in graphs.items():
-        _check(name, graph)
+        check_graph(name, graph)  # ExecuTorch would name neither the line nor more than one op
         for length in signatures[name].buckets:
             (dim,) = graph.signature.dims
             methods[bucket_name(name, length)] = recapture(graph, lengths={dim: length}).program
         if not signatures[name].buckets:
-            methods[name] = graph.program
+            methods[name] = recapture(graph).program
+    for program in methods.values():
+        bound_constants(program)
     return methods
-
-
-def _check(name: str, graph: Captured) -> None:
-    """Refuse before lowering: ExecuTorch would name neither the line nor more than one op."""
-    program = decompose(graph.program)
-    check_names(name, graph.signature)
-    check_states(name, program)
-    check_ops(name, program)
 
 
 def _build(methods: Mapping[str, ExportedProgram]) -> bytes:
@@ -254,7 +249,7 @@ def _method(plan: Any, arguments: list[int], folder: Path, function: str) -> Cor
     return CoreMLMethod(
         folder / "model.mlpackage",
         function,
-        tuple(called[index] for index in plan.inputs),
+        tuple(called.get(index, "") for index in plan.inputs),
         tuple(called[index] for index in plan.outputs),
     )
 

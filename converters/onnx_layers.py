@@ -4,9 +4,9 @@
     int8 groups, int4       x ── MatMulNBits ── y
     embedding               indices ── GatherBlockQuantized ── y
 
-MatMulNBits can hold the first too, but is slower: with int8 inputs, which it rounds for each block and not for each row,
-and much more with float inputs, for which it decodes the weights at every run. MatMulIntegerToFloat takes no zero point
-for each row, so these are put right after the product.
+MatMulNBits can hold the first too, but is slower: with int8 inputs, which it rounds for each block and not for each
+row, and much more with float inputs, for which it decodes the weights at every run. MatMulIntegerToFloat takes no
+zero point for each row, so these are put right after the product.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ _BLOCKS = (256, 128, 64, 32, 16)
 
 _FLOAT_COMPUTE, _INT8_COMPUTE = 1, 4
 """`accuracy_level` of MatMulNBits: what the inputs are rounded to before the product."""
+
+_FINE_STEPS = 254.0
+"""Steps into which one step of 8-bit inputs is divided where these carry 16 bits."""
+
+_HALF_STEP = 128.0 / _FINE_STEPS
 
 
 def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], nn.Module]:
@@ -127,29 +132,29 @@ class RowLinear(nn.Module):
         span = below + torch.relu(flat.amax(-1))
         scale = (span / 255.0).clamp_min(torch.finfo(torch.float32).eps)
         zero = (below / scale).round()
-        codes = _quantize(flat, scale, zero)
-        column, shift = scale.unsqueeze(-1), (zero * scale).unsqueeze(-1)
+        codes = _quantize(flat, scale, zero.to(torch.uint8))
+        column = scale.unsqueeze(-1)
         if self.fine:
-            product, fine_shift = self._multiply_in_parts(flat, codes, column, zero.unsqueeze(-1))
-            shift = shift + fine_shift
+            center = zero.unsqueeze(-1) + _HALF_STEP
+            product = self._multiply_in_parts(flat, codes, column, center)
         else:
+            center = zero.unsqueeze(-1)
             product = self._multiply(codes) * column
-        y = torch.addmm(product, shift, self.sums).reshape(*x.shape[:-1], self.rows)
+        y = torch.addmm(product, center * column, self.sums).reshape(*x.shape[:-1], self.rows)
         # Added last, where ONNX Runtime merges it with the GELU or the residual that follows.
         return y if self.bias is None else y + self.bias
 
-    def _multiply_in_parts(self, flat: Tensor, codes: Tensor, scale: Tensor, zero: Tensor) -> tuple[Tensor, Tensor]:
-        """Products of the codes and of what their rounding left, summed, and the shift of the second.
+    def _multiply_in_parts(self, flat: Tensor, codes: Tensor, scale: Tensor, center: Tensor) -> Tensor:
+        """Product of inputs (codes - center) * scale + fine codes * fine scale, but for the center.
 
-        The rest of a rounding is half a step at most, so its range needs no search. Both parts go through one
-        product, which reads the weights once.
+        What rounding leaves is half a step at most, so its range needs no search; the center moves it above zero.
+        Both parts go through one product, which reads the weights once.
         """
-        rest = flat - (codes.float() - zero) * scale
-        fine = scale / 254.0
-        zeros = torch.full_like(fine, 128.0)
-        fine_codes = _quantize(rest, fine.squeeze(-1), zeros.squeeze(-1))
+        fine = scale / _FINE_STEPS
+        rest = flat - (codes.float() - center) * scale
+        fine_codes = _quantize(rest, fine.squeeze(-1), None)
         both = self._multiply(torch.cat([codes, fine_codes])).reshape(2, -1, self.rows)
-        return both[0] * scale + both[1] * fine, zeros * fine
+        return both[0] * scale + both[1] * fine
 
     def _multiply(self, codes: Tensor) -> Tensor:
         product: Tensor = torch.onnx.ops.symbolic(
@@ -162,18 +167,14 @@ class RowLinear(nn.Module):
         return product
 
 
-def _quantize(flat: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    """uint8 codes [m, in] of float rows [m, in] under a scale and a zero point [m] for each.
+def _quantize(flat: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
+    """uint8 codes [m, in] of float rows [m, in] under a scale [m] and a zero point [m] (or 0) for each.
 
     Together with `RowLinear.forward` the arithmetic of `ferrule.coded.quantize_rows`, in unsigned codes, for which
     the CPU kernels are fastest.
     """
     codes: Tensor = torch.onnx.ops.symbolic(
-        "QuantizeLinear",
-        (flat, scale, zero.to(torch.uint8)),
-        {"axis": 0},
-        dtype=torch.uint8,
-        shape=flat.shape,
+        "QuantizeLinear", (flat, scale, zero), {"axis": 0}, dtype=torch.uint8, shape=flat.shape
     )
     return codes
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import re
 import shutil
 import tempfile
@@ -36,7 +37,7 @@ from ferrule.errors import DeviceError, LoweringError
 from ferrule.program import OpRow, Program, Signature, StoredWeights, TensorSpec, bucket_name
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import fx, nn
     from torch.export import ExportedProgram
 
     from ferrule.converters.coded_sites import CodedSite
@@ -44,12 +45,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUCKETS",
+    "bound_constants",
     "bucket_lengths",
     "check_device",
-    "check_names",
-    "check_ops",
-    "check_states",
-    "decompose",
+    "check_graph",
     "describe",
     "explain",
     "fix_package",
@@ -65,6 +64,9 @@ __all__ = [
 
 BUCKETS = (32, 128, 512)
 """Lengths of the static functions that stand for a dynamic axis, clipped to its range."""
+
+HALF_MAX = 65504.0
+"""The largest finite float16."""
 
 _NEEDS = {"iOS": (18,), "macOS": (15,)}  # int4 and block scales; older systems have neither
 _PACKAGE = "model.mlpackage"
@@ -102,7 +104,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         entry_points=signatures,
         delegation=describe([program], device, "coreml"),
         weights=read_weights([program]),
-        notes=(*notes_for(graphs, signatures), *decoded),
+        notes=(*notes_for(graphs, signatures), *decoded, *_flag_notes(program)),
         tools={"coremltools": version("coremltools"), "torch": version("torch")},
     )
 
@@ -267,7 +269,7 @@ def _decoded(site: CodedSite) -> nn.Module | None:
 # Conversion -------------------------------------------------------------------------------------------------
 
 
-def decompose(program: ExportedProgram) -> ExportedProgram:
+def _decompose(program: ExportedProgram) -> ExportedProgram:
     """Core ATen, with attention and linear layers kept whole for coremltools' own translations."""
     import torch
 
@@ -281,10 +283,8 @@ def _convert(name: str, graph: Captured, buckets: tuple[int, ...], package: Path
     """Write one entry point; function of the artefact -> (package, function there)."""
     import coremltools as ct
 
-    program = decompose(graph.program)
-    check_names(name, graph.signature)
-    check_states(name, program)
-    check_ops(name, program)
+    program = check_graph(name, graph)
+    bound_constants(program)
     try:
         with hide_progress():
             model = ct.convert(
@@ -310,8 +310,20 @@ def _shapes(signature: Signature, length: int) -> dict[str, tuple[int, ...]]:
     return {s.name: tuple(length if isinstance(n, str) else n for n in s.shape) for s in signature.inputs}
 
 
-def check_names(name: str, signature: Signature) -> None:
-    """Refuse names that Core ML cannot give a function, an input or an output (LoweringError FER-LOW-001)."""
+def check_graph(name: str, graph: Captured) -> ExportedProgram:
+    """The decomposed graph, once its names, outputs, buffers and ops are known to have a place in Core ML.
+
+    Raises LoweringError FER-LOW-001, and FER-LOW-004 for a buffer that cannot become a state.
+    """
+    program = _decompose(graph.program)
+    _check_names(name, graph.signature)
+    _check_outputs(name, program)
+    _check_states(name, program)
+    _check_ops(name, program)
+    return program
+
+
+def _check_names(name: str, signature: Signature) -> None:
     names = [name, *(spec.name for spec in (*signature.inputs, *signature.outputs))]
     bad = [n for n in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", n)]
     twice = [n for n, count in Counter(names[1:]).items() if count > 1]
@@ -322,6 +334,45 @@ def check_names(name: str, signature: Signature) -> None:
             "underscores, and each name once among inputs and outputs.",
             "Rename it: `EntryPoint.outputs` gives names to outputs.",
         )
+
+
+def _check_outputs(name: str, program: ExportedProgram) -> None:
+    """Core ML cannot hand an input through, nor one value out under two names."""
+    results = list(program.graph_signature.user_outputs)
+    odd = [r for r in results if r in program.graph_signature.user_inputs or results.count(r) > 1]
+    if odd:
+        raise LoweringError(
+            "FER-LOW-001",
+            f"Entry point {name!r} returns {odd[0]!r} as it came in, or twice; Core ML needs a value of its own "
+            "for each output.",
+            "Leave it out of what the model returns.",
+        )
+
+
+def _oversized(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and abs(value) > HALF_MAX
+
+
+def _makes_floats(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return node.op == "call_function" and hasattr(value, "dtype") and bool(value.dtype.is_floating_point)
+
+
+def bound_constants(program: ExportedProgram) -> None:
+    """Bring numbers in the graph into float16's range, in place.
+
+    A mask made as (1 - m) * -3.4e38 would else become 0 * -inf, which is no number.
+    """
+    from torch.fx.node import map_aggregate
+
+    def bound(value: Any) -> Any:
+        return math.copysign(HALF_MAX, value) if _oversized(value) else value
+
+    for node in filter(_makes_floats, program.graph.nodes):
+        node.args = map_aggregate(node.args, bound)
+        node.kwargs = map_aggregate(node.kwargs, bound)
+    program.graph_module.recompile()
 
 
 def explain(name: str, error: Exception) -> LoweringError:
@@ -335,8 +386,8 @@ def explain(name: str, error: Exception) -> LoweringError:
     )
 
 
-def check_ops(name: str, program: ExportedProgram) -> None:
-    """Refuse ops for which coremltools has no translation, with their lines (LoweringError FER-LOW-001)."""
+def _check_ops(name: str, program: ExportedProgram) -> None:
+    """Name every op for which coremltools has no translation, with its line."""
     from coremltools.converters.mil.frontend.torch import is_torch_fx_node_supported
 
     missing: dict[str, str] = {}
@@ -359,8 +410,8 @@ def _line_of(node: Any) -> str:
     return f"{own[-1][0]}:{own[-1][1]}" if own else ""
 
 
-def check_states(name: str, program: ExportedProgram) -> None:
-    """Refuse mutable buffers that a state, float16 and zero at first, cannot be (LoweringError FER-LOW-004)."""
+def _check_states(name: str, program: ExportedProgram) -> None:
+    """Refuse mutable buffers that a state, float16 and zero at first, cannot be."""
     for target in program.graph_signature.buffers_to_mutate.values():
         value = program.state_dict.get(target, program.constants.get(target))
         if value is None or not value.is_floating_point() or bool(value.any()):
@@ -441,14 +492,15 @@ def _function_of(name: str, buckets: tuple[int, ...], program: MilProgram) -> Mi
 
 
 def signature_of(function: MilFunction, asked: Signature, buckets: tuple[int, ...]) -> Signature:
-    """The signature with the dtypes and names that the package has; order and dims as asked for."""
+    """The signature with the dtypes that the package has; booleans, which it lacks, stay and are converted."""
     types = {value.name: value.type for value in function.inputs}
     types |= {value.name: value.type for value in function.outputs}
 
     def read(spec: TensorSpec) -> TensorSpec:
         kind = types[spec.name]
         shape = spec.shape if len(spec.shape) == len(kind.shape) else tuple(n or 1 for n in kind.shape)
-        return TensorSpec(spec.name, _DTYPES.get(kind.dtype, kind.dtype), shape)
+        narrow = "bool" if spec.dtype == "bool" else _DTYPES.get(kind.dtype, kind.dtype)
+        return TensorSpec(spec.name, narrow, shape)
 
     inputs = tuple(read(spec) for spec in asked.inputs)
     outputs = tuple(read(spec) for spec in asked.outputs)
@@ -541,6 +593,10 @@ def _filling(op: MilOp, param: str, weight: Stored, makers: Mapping[str, MilOp])
     return 0 if isinstance(found, str) else int(found.decode()[-1]) * (weight.type.shape[0] or 1)
 
 
+def _flag_notes(program: MilProgram) -> tuple[str, ...]:
+    """NOTE-DOC"""
+
+
 def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature]) -> tuple[str, ...]:
     """What the target changed on the way, one sentence each."""
     from ferrule.coded import ACTIVATION_DYNAMIC
@@ -553,6 +609,9 @@ def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature
             "Activations stay in float16: Core ML has no int8 activations with ranges found at run time. "
             "The weights are held as the recipe's codes and scales."
         )
+    nodes = (node for graph in graphs.values() for node in graph.program.graph.nodes if _makes_floats(node))
+    if any(_oversized(value) for node in nodes for value in (*node.args, *node.kwargs.values())):
+        notes.append("Numbers beyond float16's range, such as a mask of -3.4e38, are held at 65504 or -65504.")
     for name, signature in signatures.items():
         if signature.buckets:
             lengths = ", ".join(map(str, signature.buckets))

@@ -161,7 +161,8 @@ def _calls_of_pte(path: Path, folder: Path, entry_points: Mapping[str, Signature
         if program not in methods:
             raise BundleError("FER-BUN-021", f"{path.name} has no method {program!r}; it has: {', '.join(methods)}.")
         method = methods[program]
-        inputs = dict(zip((spec.name for spec in signature.inputs), method.inputs, strict=True))
+        names = zip((spec.name for spec in signature.inputs), method.inputs, strict=True)
+        inputs = {ours: theirs for ours, theirs in names if theirs}
         outputs = dict(zip((spec.name for spec in signature.outputs), method.outputs, strict=True))
         calls[program] = _Call(method.package, method.function, inputs, outputs, signature)
     return calls

@@ -47,7 +47,7 @@ def fit_head(model: Model) -> Head:
     from sklearn.linear_model import LogisticRegression
 
     train, test = load_r8()
-    classifier = LogisticRegression(C=10.0, max_iter=1000).fit(embed_eager(model, train.texts), train.labels)
+    classifier = LogisticRegression(max_iter=1000).fit(embed_eager(model, train.texts), train.labels)
     return Head(classifier, test, float(classifier.score(embed_eager(model, test.texts), test.labels)))
 
 

@@ -1,0 +1,80 @@
+"""Write the generated tables of README.md: techniques, targets, devices, and the demo's table as it was printed.
+
+    python tools/tables.py            # techniques, targets, devices from the code
+    python tools/tables.py demo.txt   # and the demo's table, from the saved output of `make demo`
+
+Each table stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test asserts that the file is what this writes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from ferrule.catalog import TECHNIQUES
+from ferrule.converters import ALIASES, TARGETS
+from ferrule.device_profiles import load, names
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def techniques_table() -> str:
+    """A row for each technique."""
+    lines = ["| technique | what it does | options (defaults) | carried by |", "|---|---|---|---|"]
+    for row in TECHNIQUES.values():
+        options = ", ".join(f"`{f.name}={f.default!r}`" for f in fields(row.options_type()))
+        page = f"[`{row.name}`](docs/techniques/{row.name}.md)"
+        lines.append(f"| {page} | {row.summary} | {options} | {', '.join(row.targets)} |")
+    return "\n".join(lines)
+
+
+def targets_table() -> str:
+    """A row for each target."""
+    lines = ["| target | file | what it is | install |", "|---|---|---|---|"]
+    for row in TARGETS.values():
+        aliases = "".join(f" (`{alias}`)" for alias, name in ALIASES.items() if name == row.name)
+        lines.append(f"| `{row.name}`{aliases} | `{row.file}` | {row.summary} | `ferrule[{row.extra}]` |")
+    return "\n".join(lines)
+
+
+def devices_table() -> str:
+    """A row for each device profile, its default target first."""
+    lines = ["| device | title | SoC | RAM, smallest | targets, default first |", "|---|---|---|---|---|"]
+    for name in names():
+        profile = load(name)
+        default = profile.default_target.text()
+        runs = [target for target, support in profile.targets.items() if support.runs.flag()]
+        ordered = sorted(runs, key=lambda target: (target != default, target))
+        ram = profile.facts["ram_gb"].value
+        soc = profile.facts["soc"].value
+        lines.append(f"| `{name}` | {profile.title} | {soc} | {ram} GB | {', '.join(ordered)} |")
+    return "\n".join(lines)
+
+
+def fill(text: str, name: str, table: str) -> str:
+    """The text with the block `name` replaced."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"README.md has no block {name!r}")
+    return pattern.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+
+
+def render(text: str) -> str:
+    """README with the three tables that follow from the code."""
+    for name, table in (
+        ("techniques", techniques_table()),
+        ("targets", targets_table()),
+        ("devices", devices_table()),
+    ):
+        text = fill(text, name, table)
+    return text
+
+
+if __name__ == "__main__":
+    content = render(README.read_text())
+    if len(sys.argv) > 1:
+        printed = Path(sys.argv[1]).read_text().rstrip()
+        content = fill(content, "demo", f"```\n{printed}\n```")
+    README.write_text(content)
