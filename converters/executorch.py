@@ -47,9 +47,11 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     notes: dict[str, None] = {}
     with _quiet():
         programs = {name: _prepare(graph, expand, notes) for name, graph in graphs.items()}
+        partitioner = make_partitioner()
         with collect_reasons() as reasons:
-            edge = _to_edge(programs)
-        placements = {name: look_at(edge.exported_program(name).graph_module, reasons) for name in programs}
+            edge = _to_edge(programs, partitioner)
+        rules = partitioner.target_partitioner_configs
+        placements = {name: look_at(edge.exported_program(name).graph_module, rules, reasons) for name in programs}
         path = folder / FILE
         _write(edge, path, programs)
         pte = read_pte(path)
@@ -72,7 +74,7 @@ def _prepare(graph: Captured, expand: bool, notes: dict[str, None]) -> ExportedP
     return program
 
 
-def _to_edge(programs: Mapping[str, ExportedProgram]) -> Any:
+def _to_edge(programs: Mapping[str, ExportedProgram], partitioner: Any) -> Any:
     from executorch.backends.xnnpack._passes.remove_noop_expand_copy_pass import RemoveNoopExpandCopyPass
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
@@ -80,7 +82,7 @@ def _to_edge(programs: Mapping[str, ExportedProgram]) -> Any:
         return to_edge_transform_and_lower(
             dict(programs),
             transform_passes=[RemoveNoopExpandCopyPass(), fix_view_lengths],
-            partitioner=[make_partitioner()],
+            partitioner=[partitioner],
             # The check refuses ops outside of core ATen even where a kernel exists; `_check_kernels` asks for kernels.
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )

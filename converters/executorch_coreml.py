@@ -87,8 +87,8 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         register_ops()
         file.write_bytes(_fix_identifiers(_build(_methods(graphs, signatures))))
     with TemporaryDirectory() as scratch:
-        packages = set(extract_mlpackages(file, Path(scratch)).values())
-        programs = [load(package) for package in sorted(packages)]
+        packages = extract_mlpackages(file, Path(scratch))
+        programs = [load(package) for package in sorted(set(packages.values()))]
         delegation = describe(programs, device, target)
         weights = read_weights(programs)
     return Program(
@@ -97,8 +97,17 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         entry_points=signatures,
         delegation=delegation,
         weights=weights,
-        notes=(*notes_for(graphs, signatures), *decoded),
+        notes=(*notes_for(graphs, signatures), *decoded, *_sharing_note(packages)),
         tools={name: version(name) for name in ("coremltools", "executorch", "torch")},
+    )
+
+
+def _sharing_note(packages: Mapping[str, Path]) -> tuple[str, ...]:
+    if len(packages) == 1:
+        return ()
+    return (
+        f"Its {len(packages)} methods share one Core ML package by reference, as ExecuTorch "
+        f"{version('executorch')} writes it: an app needs a Core ML runtime of that version or later.",
     )
 
 

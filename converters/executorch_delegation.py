@@ -6,7 +6,7 @@ The graph is looked at before ExecuTorch plans memory, which rewrites it in plac
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,8 @@ class Placement:
     beside: tuple[tuple[str, str, str], ...]
 
 
-def look_at(graph: fx.GraphModule, reasons: Mapping[str, str]) -> Placement:
-    """Read a partitioned graph; `reasons`: node name -> why the partitioner left it."""
+def look_at(graph: fx.GraphModule, rules: Collection[str], reasons: Mapping[str, str]) -> Placement:
+    """Read a partitioned graph; rules: ops (`add.Tensor`) that the partitioner knows; reasons: node name -> why not."""
     delegates = [getattr(graph, n.args[0].target) for n in _ops(graph) if _is_delegate(n)]
     inside = [
         (_op_name(node), source_line(node))
@@ -51,7 +51,7 @@ def look_at(graph: fx.GraphModule, reasons: Mapping[str, str]) -> Placement:
         for node in _ops(delegate.original_module.graph_module)
         if _op_name(node).split(".")[1] not in _FOLDED
     ]
-    beside = [(_op_name(n), _reason(n, reasons), source_line(n)) for n in _ops(graph) if not _is_delegate(n)]
+    beside = [(_op_name(n), _reason(n, rules, reasons), source_line(n)) for n in _ops(graph) if not _is_delegate(n)]
     return Placement(len(delegates), tuple(inside), tuple(beside))
 
 
@@ -107,20 +107,20 @@ def _portable(kernels: list[str], placement: Placement) -> Iterator[tuple[str, s
             yield f"{space}.{name}", PORTABLE, "inserted by ExecuTorch for lengths or memory", ""
 
 
-def _reason(node: fx.Node, reasons: Mapping[str, str]) -> str:
-    values = [n.meta.get("val") for n in node.all_input_nodes] + [node.meta.get("val")]
-    tensors = list(_tensors(values))
-    if not _tensors_in(node):
+def _reason(node: fx.Node, rules: Collection[str], reasons: Mapping[str, str]) -> str:
+    if next(_tensors([node.meta.get("val")]), None) is None:
         return "computes a length, not tensor data"
-    others = sorted({str(t.dtype).removeprefix("torch.") for t in tensors} - {"float32", "float16"})
-    reason = reasons.get(node.name, "")
-    if others and (not reason or "dtype" in reason):
+    values = [n.meta.get("val") for n in node.all_input_nodes] + [node.meta.get("val")]
+    others = sorted({str(t.dtype).removeprefix("torch.") for t in _tensors(values)} - {"float32", "float16"})
+    if others:
         return f"XNNPACK computes in float32; this op handles {', '.join(others)}"
-    return reason or f"XNNPACK has no {_op_name(node).split('.')[1]}"
-
-
-def _tensors_in(node: fx.Node) -> bool:
-    return next(_tensors([node.meta.get("val")]), None) is not None
+    reason = reasons.get(node.name, "")
+    if reason == "invalid dtype":
+        return "XNNPACK takes no length that is known at run time only"
+    name = str(getattr(node.target, "__name__", node.target)).partition(".")[2]
+    if not reason and name not in rules:
+        return f"ExecuTorch has no XNNPACK rule for {name}"
+    return reason or "a delegate with it would wait for its own output"
 
 
 def _tensors(values: list[Any]) -> Iterator[Any]:

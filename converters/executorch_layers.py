@@ -4,8 +4,9 @@
                                                   linear ── y      one XNNPACK fully-connected op
     codes ── dequantize with our scales ──────────┘
 
-XNNPACK holds int8 with a scale a row, and int4 with a scale for every 32 columns or a multiple of that. ExecuTorch's own
-partitioner takes the pattern only with quantized activations; the rule for float activations is in `executorch_partition`.
+XNNPACK holds int8 and int4 with a float32 scale a row, and int4 with a bfloat16 scale for every 32 columns or a multiple
+of that, the latter with int8 activations only. ExecuTorch's own partitioner takes the pattern only with quantized
+activations; the rule for float ones is in `executorch_partition`.
 """
 
 from __future__ import annotations
@@ -49,13 +50,14 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
 
 
 def pad_codes(codec: Affine) -> Affine:
-    """int4 codes with zero columns added up to a multiple of 32, and group set (a whole row is one group)."""
+    """Zero columns added to grouped codes up to whole groups; codes with a scale a row stay as they are."""
     import torch
 
-    columns = codec.codes.shape[1]
-    extra = -columns % GROUP
-    codes = torch.nn.functional.pad(codec.codes, (0, extra))
-    return Affine(codes.contiguous(), codec.scales, codec.bits, codec.group or columns + extra)
+    extra = -codec.codes.shape[1] % codec.group if codec.group else 0
+    codes = torch.nn.functional.pad(codec.codes, (0, extra)).contiguous()
+    if codes.untyped_storage().nbytes() != codes.numel():
+        codes = codes.clone()  # ExecuTorch writes a tensor's whole storage
+    return Affine(codes, codec.scales, codec.bits, codec.group)
 
 
 def _name_codec(site: CodedSite) -> str:
@@ -75,9 +77,9 @@ def _refusal(site: CodedSite) -> str | None:
         return None
     if bits == 8 and group:
         return "XNNPACK has groups for int4 only"
-    if bits == 4 and not site.activation:
+    if group and not site.activation:
         return "XNNPACK multiplies int4 groups with int8 activations only"
-    if bits == 4 and group % GROUP:
+    if group % GROUP:
         return f"XNNPACK's int4 groups are multiples of {GROUP}"
     return None if bits in (4, 8) else "XNNPACK holds int8 and int4"
 
@@ -85,12 +87,12 @@ def _refusal(site: CodedSite) -> str | None:
 def _linear(site: CodedSite, notes: dict[str, None]) -> nn.Module:
     import torch
 
-    codec = pad_codes(site.codec) if site.codec.bits == 4 else site.codec
+    codec = pad_codes(site.codec)
     extra, dynamic = codec.codes.shape[1] - site.codec.codes.shape[1], bool(site.activation)
-    if codec.bits == 4:
-        notes["XNNPACK stores the scales of int4 groups as bfloat16: each is rounded by up to 0.2 %."] = None
+    if codec.group and not torch.equal(codec.scales, codec.scales.bfloat16().float()):
+        notes["XNNPACK stores the scales of int4 groups as bfloat16: they are rounded by up to 0.4 %."] = None
     if extra:
-        notes["int4 layers are padded with zero columns to a multiple of 32."] = None
+        notes["int4 layers are padded with zero columns to whole groups."] = None
 
     class Linear(torch.nn.Module):
         codes: Tensor
@@ -100,10 +102,10 @@ def _linear(site: CodedSite, notes: dict[str, None]) -> nn.Module:
 
         def __init__(self) -> None:
             super().__init__()
-            scales = codec.scales if codec.bits == 4 else codec.scales[:, 0].contiguous()
+            scales = codec.scales.clone() if codec.group else codec.scales[:, 0].clone()
             self.register_buffer("codes", codec.codes)
             self.register_buffer("scales", scales)
-            self.register_buffer("zeros", torch.zeros_like(scales, dtype=torch.int8 if codec.bits == 4 else torch.int64))
+            self.register_buffer("zeros", torch.zeros_like(scales, dtype=torch.int8 if codec.group else torch.int64))
             self.register_buffer("bias", site.bias)
 
         def forward(self, x: Tensor) -> Tensor:
@@ -135,16 +137,15 @@ def _decode(codes: Tensor, scales: Tensor, zeros: Tensor, codec: Affine) -> Tens
     import torch
     from torchao.quantization.quant_primitives import dequantize_affine
 
-    if codec.bits == 4:
+    low, high = -(2 ** (codec.bits - 1)), 2 ** (codec.bits - 1) - 1
+    weight: Tensor
+    if codec.group:
         block = [1, codec.group]
-        weight: Tensor = dequantize_affine(
-            codes, block, scales, zeros, torch.int8, -8, 7, output_dtype=torch.float32
-        )
-        return weight
-    decoded: Tensor = torch.ops.quantized_decomposed.dequantize_per_channel(
-        codes, scales, zeros, 0, -128, 127, torch.int8
-    )
-    return decoded
+        weight = dequantize_affine(codes, block, scales, zeros, torch.int8, low, high, output_dtype=torch.float32)
+    else:
+        dequantize = torch.ops.quantized_decomposed.dequantize_per_channel
+        weight = dequantize(codes, scales, zeros, 0, low, high, torch.int8)
+    return weight
 
 
 def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:
@@ -163,8 +164,8 @@ def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             scales = site.codec.scales
-            self.register_buffer("codes", site.codec.codes)
-            self.register_buffer("scales", scales if site.codec.group else scales[:, 0].contiguous())
+            self.register_buffer("codes", site.codec.codes.clone())
+            self.register_buffer("scales", scales.clone() if site.codec.group else scales[:, 0].clone())
 
         def forward(self, indices: Tensor) -> Tensor:
             y: Tensor = torch.ops.quantized_decomposed.embedding_byte(

@@ -18,11 +18,12 @@ __all__ = ["fix_view_lengths", "rewrite"]
 
 
 def rewrite(program: ExportedProgram) -> None:
-    """Rewrite an ATen program in place: attention, layer norm, tanh-GELU, leading axes of length one."""
+    """Rewrite an ATen program in place: attention, layer norm, tanh-GELU, pooling, leading axes of length one."""
     passes: tuple[Callable[[ExportedProgram], None], ...] = (
         _open_attention,  # first: it makes the matrix products whose leading axis the last pass drops
         _open_layer_norm,
         _open_tanh_gelu,
+        _open_mean,
         _drop_leading_axis,
     )
     for step in passes:
@@ -34,21 +35,23 @@ def rewrite(program: ExportedProgram) -> None:
 def fix_view_lengths(module: fx.GraphModule) -> Any:
     """Edge pass: a view with one dynamic length spells it -1, the only way in which XNNPACK takes it.
 
-    A view that keeps the shape goes away.
+    squeeze and unsqueeze of float tensors become such views; a view that keeps the shape goes away.
     """
     from executorch.exir.dialects._ops import ops
     from torch.fx.passes.infra.pass_base import PassResult
 
+    aten = ops.edge.aten
+    axes = (aten.squeeze_copy.dim, aten.squeeze_copy.dims, aten.unsqueeze_copy.default)
     for node in module.graph.nodes:
-        if node.op != "call_function" or node.target != ops.edge.aten.view_copy.default:
+        if node.op != "call_function" or node.target not in (aten.view_copy.default, *axes):
             continue
-        shape, source = node.meta["val"].shape, node.args[0]
-        if [str(n) for n in shape] == [str(n) for n in source.meta["val"].shape]:
+        value, source = node.meta["val"], node.args[0]
+        if [str(n) for n in value.shape] == [str(n) for n in source.meta["val"].shape]:
             node.replace_all_uses_with(source)
             continue
-        lengths = [n if isinstance(n, int) else -1 for n in shape]
-        if lengths.count(-1) <= 1:
-            node.args = (source, lengths)
+        lengths = [n if isinstance(n, int) else -1 for n in value.shape]
+        if lengths.count(-1) <= 1 and value.dtype.is_floating_point:
+            node.target, node.args, node.kwargs = aten.view_copy.default, (source, lengths), {}
     module.graph.eliminate_dead_code()
     module.recompile()
     return PassResult(module, True)
@@ -125,6 +128,22 @@ def _open_tanh_gelu(program: ExportedProgram) -> None:
         _swap(node, _call(node, aten.mul.Tensor, half, _call(node, aten.add.Tensor, bend, 1.0)))
 
 
+def _open_mean(program: ExportedProgram) -> None:
+    """Mean over the two last of four axes -> the mean that keeps them (XNNPACK has that one), and a view."""
+    import torch
+
+    aten = torch.ops.aten
+    for node in _calls(program, aten.mean.dim):
+        x, axes, *keep = node.args
+        shape = list(x.meta["val"].shape)
+        if len(shape) != 4 or sorted(a % 4 for a in axes) != [2, 3] or any(keep) or node.kwargs:
+            continue
+        if sum(not isinstance(n, int) for n in shape[:2]) <= 1:
+            kept = _call(node, aten.mean.dim, x, [2, 3], True)
+            lengths = [n if isinstance(n, int) else -1 for n in shape[:2]]
+            _swap(node, _call(node, aten.reshape.default, kept, lengths))
+
+
 def _open_attention(program: ExportedProgram) -> None:
     """scaled_dot_product_attention -> matmul, softmax, matmul, where no row can be masked wholly."""
     import torch
@@ -132,29 +151,54 @@ def _open_attention(program: ExportedProgram) -> None:
     aten = torch.ops.aten
     for node in _calls(program, aten.scaled_dot_product_attention.default):
         q, k, v, *rest = node.args
-        mask, dropout, causal, *_ = (*rest, *(None, 0.0, False)[len(rest) :])
-        plain = not causal and not dropout and not node.kwargs.get("enable_gqa") and not rest[3:]
-        if not plain or (mask is not None and _bound(program, mask) > torch.finfo(torch.float32).max):
+        mask, dropout, causal = (*rest, *(None, 0.0, False)[len(rest) :])[:3]
+        if dropout or rest[3:] or node.kwargs.get("enable_gqa") or (mask is not None and not _is_finite(program, mask)):
             continue
+        columns = k.meta["val"].shape[-2]
+        value = q.meta["val"].new_empty((*q.meta["val"].shape[:-1], columns))
         scale = node.kwargs.get("scale") or q.meta["val"].shape[-1] ** -0.5
-        scores = _call(
-            node,
-            aten.matmul.default,
-            _call(node, aten.mul.Tensor, q, scale),
-            _call(node, aten.transpose.int, k, -2, -1),
-        )
-        scores.meta["val"] = _fake_matmul(q.meta["val"], k.meta["val"].transpose(-2, -1))
-        if mask is not None:
-            value = scores.meta["val"]
-            scores = _call(node, aten.add.Tensor, scores, mask)
-            scores.meta["val"] = value
+        turned = _call(node, aten.transpose.int, k, -2, -1)
+        turned.meta["val"] = k.meta["val"].transpose(-2, -1)
+        scaled = _call(node, aten.mul.Tensor, q, scale)
+        scaled.meta["val"] = q.meta["val"]
+        scores = _call(node, aten.matmul.default, scaled, turned)
+        for extra in (mask, _causal_mask(node, q, k) if causal else None):
+            if extra is not None:
+                scores.meta["val"] = value
+                scores = _call(node, aten.add.Tensor, scores, extra)
         weights = _call(node, aten.softmax.int, scores, -1)
-        weights.meta["val"] = scores.meta["val"]
+        scores.meta["val"] = weights.meta["val"] = value
         _swap(node, _call(node, aten.matmul.default, weights, v))
 
 
-def _fake_matmul(a: Any, b: Any) -> Any:
-    return a.new_empty((*a.shape[:-1], b.shape[-1]))
+def _causal_mask(node: fx.Node, q: fx.Node, k: fx.Node) -> fx.Node:
+    """[queries, keys]: 0 up to the diagonal, -1e30 beyond it, which softmax turns into exact zeros.
+
+    The first key is open to every query, so no row is masked wholly.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    shape = [x.meta["val"].shape[-2] for x in (q, k)]
+    lengths = [
+        n if isinstance(n, int) else _call(node, aten.sym_size.int, x, 2) for n, x in zip(shape, (q, k), strict=True)
+    ]
+    for length, n in zip(lengths, shape, strict=True):
+        if not isinstance(length, int):
+            length.meta["val"] = n
+    ones = _call(node, aten.full.default, lengths, 1.0)
+    closed = _call(node, aten.sub.Tensor, _call(node, aten.tril.default, ones), 1.0)
+    mask = _call(node, aten.mul.Tensor, closed, 1e30)
+    mask.meta["val"] = q.meta["val"].new_empty(shape)
+    return mask
+
+
+def _is_finite(program: ExportedProgram, mask: fx.Node) -> bool:
+    """Whether an additive mask is finite for certain, so that softmax never meets a row of -inf alone."""
+    import torch
+
+    value = mask.meta["val"]
+    return bool(value.dtype == torch.float32 and _bound(program, mask) <= torch.finfo(torch.float32).max)
 
 
 def _bound(program: ExportedProgram, node: fx.Node) -> float:
@@ -162,27 +206,30 @@ def _bound(program: ExportedProgram, node: fx.Node) -> float:
     import torch
 
     value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor) or "alpha" in node.kwargs:
+        return float("inf")
+    if value.dtype == torch.bool:
+        return 1.0
     if node.op == "placeholder":
         return _placeholder_bound(program, node, value)
     name = str(node.target).removeprefix("aten.").split(".")[0]
+    if name in ("zeros", "ones", "zeros_like", "ones_like"):
+        return 1.0
+    if name in ("full", "full_like") and isinstance(node.args[1], int | float):
+        return abs(node.args[1])
+    if name not in _BOUNDED:
+        return float("inf")
     sides = [_bound(program, a) if hasattr(a, "op") else abs(a) for a in node.args if _is_number(a)]
-    if name in _KEEPS:
-        return sides[0]
     if name in ("add", "sub", "rsub"):
         return sum(sides)
     if name == "mul":
-        product = 1.0
-        for side in sides:
-            product *= side
-        return product
-    if name in ("masked_fill", "where", "maximum", "minimum"):
-        return max(sides)
-    small = value is not None and value.dtype == torch.bool
-    return 1.0 if small else float("inf")
+        return sides[0] * sides[1]
+    return max(sides) if name in ("masked_fill", "where", "maximum", "minimum") else sides[0]
 
 
-_KEEPS = frozenset(
-    "to _to_copy view reshape expand unsqueeze squeeze slice select permute transpose clone contiguous alias neg".split()
+_BOUNDED = frozenset(
+    "add sub rsub mul masked_fill where maximum minimum to _to_copy view reshape expand unsqueeze squeeze slice select "
+    "permute transpose clone contiguous alias neg tril triu".split()
 )
 
 
@@ -198,8 +245,6 @@ def _placeholder_bound(program: ExportedProgram, node: fx.Node, value: Any) -> f
         held = read(program, node)
         if held is not None:
             return float(held.abs().max()) if held.numel() else 0.0
-    if value.dtype == torch.bool:
-        return 1.0
     return float("inf") if value.dtype.is_floating_point else float(torch.iinfo(value.dtype).max)
 
 

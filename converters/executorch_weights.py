@@ -77,14 +77,21 @@ def _expected_site(site: CodedSite) -> Iterator[_Expected]:
 
     weight, codec = site.codec.codes.numel(), site.codec
     if codec.bits == 4 and site.kind == "linear":
-        padded = pad_codes(codec)
-        low, high = padded.codes[:, ::2] + 8, padded.codes[:, 1::2] + 8
-        yield _Expected(site.kind, weight, _digest(low | high << 4))
-        yield _Expected(site.kind, 0, _digest(codec.scales.bfloat16()))
+        yield _Expected(site.kind, weight, _digest(_pack(pad_codes(codec).codes)))
+        yield _Expected(site.kind, 0, _digest(codec.scales.bfloat16() if codec.group else codec.scales))
     else:
         yield _Expected(site.kind, weight, _digest(codec.codes))
         yield _Expected(site.kind, 0, _digest(codec.scales))
     yield _Expected(site.kind, weight, _digest(decode(codec)))
+
+
+def _pack(codes: Tensor) -> Tensor:
+    """XNNPACK's int4: code + 8, two a byte, the first in the low half; rows padded to whole bytes."""
+    import torch
+
+    # An odd row is padded before 8 is added: the missing column is code 0.
+    shifted = torch.nn.functional.pad(codes, (0, codes.shape[1] % 2)).to(torch.uint8) + 8
+    return shifted[:, 1::2] << 4 | shifted[:, ::2]
 
 
 def _held(program: ExportedProgram, node: object) -> Tensor | None:

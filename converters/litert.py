@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUCKETS", "bucket_lengths", "lower"]
 
-BUCKETS = (32, 128)
+BUCKETS = (32, 128, 512)
 """Lengths of the static programs of an entry point with a dynamic axis, clipped to the axis's range."""
 
 _FILE = "model.tflite"

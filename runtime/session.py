@@ -59,9 +59,10 @@ def open_program(path: Path, target: str, entry_points: Mapping[str, Signature],
 class Session:
     """An opened artefact. Not for use by two threads at once; use one session for each."""
 
-    def __init__(self, engine: Engine, entry_points: Mapping[str, Signature]) -> None:
+    def __init__(self, engine: Engine, entry_points: Mapping[str, Signature], files: object = None) -> None:
         self.engine = engine
         self.entry_points = entry_points
+        self._files = files  # keeps an unpacked archive on disk: engines read lazily
 
     @staticmethod
     def open(bundle: str | Path, threads: int = 1) -> Session:
@@ -70,13 +71,17 @@ class Session:
 
         opened = Bundle.open(bundle)
         opened.verify()
-        return open_program(opened.root / opened.main, opened.target, opened.entry_points, threads)
+        session = open_program(opened.root / opened.main, opened.target, opened.entry_points, threads)
+        return Session(session.engine, session.entry_points, opened)
 
-    def run(self, inputs: Mapping[str, Any], entry_point: str = "forward") -> dict[str, NDArray[Any]]:
+    def run(self, inputs: Mapping[str, Any], entry_point: str | None = None) -> dict[str, NDArray[Any]]:
         """Outputs by name. Inputs are padded up to the next bucket where the artefact has static programs only.
 
+        entry_point: may be left out where there is only one, or one called `forward`.
         Raises InputError FER-INP-004 (names), FER-INP-005 (shapes), FER-INP-006 (dtypes).
         """
+        if entry_point is None:
+            entry_point = next(iter(self.entry_points)) if len(self.entry_points) == 1 else "forward"
         if entry_point not in self.entry_points:
             known = ", ".join(self.entry_points)
             raise InputError("FER-INP-004", f"There is no entry point {entry_point!r}; the bundle has: {known}.")
@@ -97,8 +102,9 @@ class Session:
         return {spec.name: out for spec, out in zip(signature.outputs, cut, strict=True)}
 
     def close(self) -> None:
-        """Release the engine."""
+        """Release the engine, and the files of an archive."""
         self.engine.close()
+        self._files = None
 
     def __enter__(self) -> Session:
         return self
@@ -110,17 +116,17 @@ class Session:
 
 
 def _fit_dtype(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
-    """Same kind of number, another width: converted when no value changes; anything else is refused."""
+    """Same kind of number, another width: integers are converted when they fit, floats are rounded."""
     wanted = np.dtype(spec.dtype)
     if array.dtype == wanted:
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")
     if array.dtype.kind != wanted.kind:
         raise InputError("FER-INP-006", f"Input {spec.name!r} is {array.dtype}; {wanted} is needed.")
     if wanted.kind in "iu" and array.size:
         bounds = np.iinfo(wanted)
         if array.min() < bounds.min or array.max() > bounds.max:
             raise InputError("FER-INP-006", f"Input {spec.name!r} holds values that {wanted} cannot.")
-    return np.ascontiguousarray(array, dtype=wanted)
+    return np.asarray(array, dtype=wanted, order="C")
 
 
 def _bind_lengths(signature: Signature, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:

@@ -8,14 +8,16 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import ferrule
-from ferrule.errors import BundleError, FerruleError, OutputError
+from ferrule.errors import BundleError, FerruleError, OutputError, SourceError
 from ferrule.program import Parity, Program, Signature
 from ferrule.proof import Proof, load_proof, prove, save_proof
 
@@ -23,6 +25,7 @@ __all__ = ["SCHEMA", "Bundle", "Check", "check", "remove_tree", "staging", "writ
 
 SCHEMA = 1
 MOST_ENTRIES, MOST_BYTES = 10_000, 8 << 30  # of a .zip, against bombs
+MOST_RATIO, FREE_BYTES = 100, 64 << 20  # unpacked to packed, asked only of archives that unpack to more than this
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -32,20 +35,25 @@ class Bundle:
 
     root: Path
     manifest: Mapping[str, Any]
-    _unpacked: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
 
     @staticmethod
     def open(path: str | Path) -> Bundle:
-        """Open a directory or a .zip; raises BundleError FER-BUN-001 (absent), -002 (manifest), -005 (archive)."""
+        """Open a directory or a .zip, which is unpacked into a folder that lives as long as the Bundle.
+
+        Raises BundleError FER-BUN-001 (absent), -002 (manifest), -004 (a path outside), -005 (archive).
+        """
         path = Path(path)
-        unpacked = None
-        if path.is_file() and path.suffix == ".zip":
-            unpacked = tempfile.TemporaryDirectory(prefix="ferrule-")
-            _unzip(path, Path(unpacked.name))
-            path = Path(unpacked.name)
-        if not (path / "manifest.json").is_file():
-            raise BundleError("FER-BUN-001", f"{path} is not a bundle: it holds no manifest.json.")
-        return Bundle(path, _read_manifest(path / "manifest.json"), unpacked)
+        if not (path.is_file() and path.suffix == ".zip"):
+            return _open_folder(path, path)
+        folder = Path(tempfile.mkdtemp(prefix="ferrule-"))
+        try:
+            _unzip(path, folder)
+            bundle = _open_folder(folder, path)
+        except BaseException:
+            remove_tree(folder)
+            raise
+        weakref.finalize(bundle, remove_tree, folder)
+        return bundle
 
     @property
     def target(self) -> str:
@@ -83,6 +91,8 @@ class Bundle:
             path = self.root / name
             if path.is_symlink():
                 problems.append(f"{name} is a symbolic link")
+            elif not path.is_file():
+                problems.append(f"{name} is no regular file")
             elif _hash_file(path) != listed[name]["sha256"]:
                 problems.append(f"{name} was changed: its sha256 differs from the manifest's")
         return problems
@@ -129,10 +139,13 @@ def write_bundle(
     """Write a bundle at `out` (beside it first, then renamed) from a lowered program whose root holds its files.
 
     facts: what the manifest tells beyond the program (`model`, `recipe`, `device`). assets: name -> file to copy.
-    Raises OutputError FER-OUT-001 when the folder cannot be written.
+    Raises OutputError FER-OUT-001 when the folder cannot be written, FER-OUT-002 when something else than a bundle
+    stands there, SourceError FER-SRC-002 when an asset is absent.
     """
     assert program.root is not None
     out = Path(out)
+    _check_assets(assets)
+    _check_replaceable(out)
     with _writable(out), staging(out.parent) as stage:
         shutil.copytree(program.root, stage / "program")
         for name, source in sorted(assets.items()):
@@ -201,14 +214,36 @@ def _writable(out: Path) -> Iterator[None]:
 
 
 def _swap(stage: Path, out: Path) -> None:
-    """Put the finished folder in place; an old one is set aside first, so that `out` is whole at every moment."""
+    """Put the finished folder in place; an old one is set aside first, and comes back if that fails."""
     if out.exists():
         aside = Path(tempfile.mkdtemp(prefix=".ferrule-old-", dir=out.parent))
-        os.replace(out, aside / "old")
-        os.replace(stage, out)
-        remove_tree(aside)
+        try:
+            os.replace(out, aside / "old")
+            os.replace(stage, out)
+        except BaseException:
+            if (aside / "old").exists() and not out.exists():
+                os.replace(aside / "old", out)
+            raise
+        finally:
+            remove_tree(aside)
     else:
         os.replace(stage, out)
+
+
+def _check_replaceable(out: Path) -> None:
+    """A bundle or an empty folder may be replaced; anything else there is the user's."""
+    if out.is_dir() and ((out / "manifest.json").is_file() or not any(out.iterdir())):
+        return
+    if out.exists() or out.is_symlink():
+        raise OutputError("FER-OUT-002", f"{out} exists and is not a bundle.", "Give another name, or remove it.")
+
+
+def _check_assets(assets: Mapping[str, Path]) -> None:
+    for name, source in assets.items():
+        if not _is_inside(name) or "/" in name:
+            raise SourceError("FER-SRC-002", f"Asset {name!r} is no plain file name.", "Name assets without folders.")
+        if not Path(source).is_file():
+            raise SourceError("FER-SRC-002", f"Asset {name!r} of the model does not exist: {source}.")
 
 
 def _list_files(root: Path) -> dict[str, dict[str, Any]]:
@@ -234,6 +269,16 @@ def _write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _open_folder(folder: Path, given: Path) -> Bundle:
+    if not (folder / "manifest.json").is_file():
+        raise BundleError(
+            "FER-BUN-001",
+            f"{given} is not a bundle: it holds no manifest.json." if given.exists() else f"{given} does not exist.",
+            "Give a folder or a .zip that `ferrule build` wrote.",
+        )
+    return Bundle(folder, _read_manifest(folder / "manifest.json"))
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -246,10 +291,33 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     if manifest.get("digest") != _digest(manifest):
         raise BundleError("FER-BUN-002", f"{path} was changed: its digest does not fit its content.")
-    for name in manifest["files"]:
+    _check_fields(path, manifest)
+    for name in [*manifest["files"], manifest["program"]["main"]]:
         if not _is_inside(name):
             raise BundleError("FER-BUN-004", f"{path} names a file outside the bundle: {name!r}.")
     return manifest
+
+
+def _check_fields(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Look at what is read later; the digest only shows that whoever wrote the manifest wrote all of it."""
+    from ferrule.runtime.session import ENGINES
+
+    try:
+        files = all(isinstance(row["sha256"], str) for row in manifest["files"].values())
+        main = f"program/{manifest['program']['main']}"
+        held = any(name == main or name.startswith(f"{main}/") for name in manifest["files"])
+        needed = {"delegation.json", "proof.safetensors"} <= set(manifest["files"])
+        for signature in manifest["program"]["entry_points"].values():
+            Signature.from_json(signature)
+        bound = isinstance(manifest["recipe"]["min_cosine"], int | float)
+        known = manifest["target"] in ENGINES and isinstance(manifest["program"]["main"], str)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BundleError(
+            "FER-BUN-002", f"{path} lacks a field or holds one of the wrong form: {type(error).__name__}: {error}."
+        ) from error
+    inside = _is_inside(manifest["program"]["main"])
+    if not (files and needed and bound and known and (held or not inside)):
+        raise BundleError("FER-BUN-002", f"{path} does not describe a bundle: files, target or recipe are amiss.")
 
 
 def _is_inside(name: str) -> bool:
@@ -265,9 +333,13 @@ def _unzip(path: Path, folder: Path) -> None:
             bad = [e.filename for e in entries if not _is_inside(e.filename) or (e.external_attr >> 28) == 0xA]
             size = sum(e.file_size for e in entries)
             folded = {e.filename.casefold() for e in entries}
-            if bad or size > MOST_BYTES or len(entries) > MOST_ENTRIES or len(folded) < len(entries):
-                what = f"entries {bad[:3]}" if bad else f"{len(entries)} entries, {size} bytes unpacked, or clashes"
+            packed = path.stat().st_size
+            bomb = size > MOST_BYTES or size > max(FREE_BYTES, MOST_RATIO * packed)
+            if bad or bomb or len(entries) > MOST_ENTRIES or len(folded) < len(entries):
+                sizes = f"{len(entries)} entries, {packed} bytes that unpack to {size}, or names that clash"
+                what = f"entries {bad[:3]} leave the folder or are links" if bad else sizes
                 raise BundleError("FER-BUN-005", f"{path} is not a bundle's archive: {what}.")
             archive.extractall(folder)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+    # RuntimeError: an encrypted entry.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise BundleError("FER-BUN-005", f"{path} cannot be unpacked: {error}.") from error

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ferrule.model import EntryPoint, Model
 
-__all__ = ["check_inputs", "load_calibration"]
+__all__ = ["check_inputs", "fit_inputs", "load_calibration"]
 
 
 def load_calibration(path: str | Path, model: Model, limit: int = 128) -> list[Mapping[str, Tensor]]:
@@ -31,10 +31,15 @@ def load_calibration(path: str | Path, model: Model, limit: int = 128) -> list[M
     if not rows:
         raise InputError("FER-INP-007", f"Calibration file {path} holds no sample.")
     entry = model.entry_points[model.policy.entry_point]
-    data = [{name: torch.from_numpy(value) for name, value in row.items()} for row in rows]
-    for index, row in enumerate(data):
-        check_inputs(row, entry, f"sample {index} of {path}")
-    return list(data)
+    data = []
+    for index, row in enumerate(rows):
+        what = f"sample {index} of {path}"
+        try:
+            tensors = {name: torch.from_numpy(np.array(value)) for name, value in row.items()}
+        except (TypeError, ValueError) as error:
+            raise InputError("FER-INP-006", f"{what}: {error}.", "Give arrays of numbers.") from error
+        data.append(fit_inputs(tensors, entry, what))
+    return data
 
 
 def _read_text(path: Path, model: Model, limit: int) -> list[Mapping[str, Any]]:
@@ -88,12 +93,27 @@ def _load_arrays(path: Path) -> dict[str, Any]:
     raise InputError("FER-INP-008", f"Calibration file {path} is not .txt, .npz or .safetensors.")
 
 
+def fit_inputs(inputs: Mapping[str, Tensor], entry: EntryPoint, what: str) -> Mapping[str, Tensor]:
+    """The inputs in the order of the entry point's forward, which is how they are passed; see `check_inputs`."""
+    check_inputs(inputs, entry, what)
+    return {name: inputs[name] for name in entry.inputs}
+
+
 def check_inputs(inputs: Mapping[str, Tensor], entry: EntryPoint, what: str) -> None:
-    """Refuse inputs that do not fit the entry point's names, shapes (dynamic axes within range) and dtypes."""
+    """Refuse inputs that do not fit the entry point's names, shapes (dynamic axes within range) and dtypes.
+
+    Raises InputError FER-INP-002 (no tensor), -004 (names), -005 (shape), -006 (dtype, NaN).
+    """
+    import torch
+
+    if set(inputs) != set(entry.inputs):
+        raise InputError(
+            "FER-INP-004", f"{what} has inputs {sorted(inputs)}; the model's inputs are {sorted(entry.inputs)}."
+        )
     for name, example in entry.inputs.items():
-        if name not in inputs:
-            raise InputError("FER-INP-004", f"{what} lacks input {name!r}; it has {sorted(inputs)}.")
         value = inputs[name]
+        if not isinstance(value, torch.Tensor):
+            raise InputError("FER-INP-002", f"{what}: {name!r} is a {type(value).__name__}; a torch.Tensor is needed.")
         free = entry.dynamic.get(name, {})
         fits = value.dim() == example.dim() and all(
             free[axis].min <= length <= free[axis].max if axis in free else length == example.shape[axis]

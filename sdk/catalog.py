@@ -57,15 +57,22 @@ class Technique:
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         for name, value in values.items():
             default = known[name].default
-            if default is not MISSING and not isinstance(value, type(default)):
+            if default is not MISSING and not _is_like(value, default):
+                needed = "list of texts" if isinstance(default, tuple) else type(default).__name__
                 raise RecipeError(
-                    "FER-REC-003",
-                    f"Option {name!r} of {self.name!r} is {value!r}; a {type(default).__name__} is needed.",
+                    "FER-REC-003", f"Option {name!r} of {self.name!r} is {data[name]!r}; a {needed} is needed."
                 )
         try:
             return options_type(**values)
         except ValueError as error:
             raise RecipeError("FER-REC-003", f"Options of {self.name!r}: {error}.") from error
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value from JSON has the type of an option's default; True is no integer here."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    return isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
 
 
 TECHNIQUES: dict[str, Technique] = {

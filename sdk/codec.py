@@ -20,6 +20,7 @@ Rounding = str
 """`rtn` takes the scale from the largest weight; `mse` searches the scale of least (weighted) squared error."""
 
 _SMALLEST_SCALE = 2.0**-24  # the smallest positive float16
+_LARGEST_SCALE = 65280.0  # the largest value that float16 and bfloat16 both hold
 _SEARCH_VALUES = 1 << 17  # weights searched at a time, so that temporaries stay in the cache
 
 
@@ -86,7 +87,7 @@ def stored_bytes(codec: Affine, scale_bytes: int = 2) -> int:
 
 def _round_scale(scale: Tensor, group: int) -> Tensor:
     coarse = scale.bfloat16().float() if group else scale
-    return coarse.half().float().clamp_min(_SMALLEST_SCALE)
+    return coarse.clamp_max(_LARGEST_SCALE).half().float().clamp_min(_SMALLEST_SCALE)
 
 
 def _quantize(blocks: Tensor, scales: Tensor, bits: int) -> Tensor:

@@ -14,7 +14,7 @@ from ferrule.catalog import TECHNIQUES
 from ferrule.converters import find_target, missing_packages
 from ferrule.device_profiles import DeviceProfile, check_format, choose_target
 from ferrule.device_profiles import load as load_device
-from ferrule.errors import FerruleError, OutputError, TargetError
+from ferrule.errors import FerruleError, OutputError, TargetError, UsageError
 from ferrule.jobs import Event, Job, Outcome, Progress, run_jobs
 from ferrule.program import Program
 from ferrule.recipe import Recipe, load_recipe
@@ -74,7 +74,7 @@ def compress(
 
     calibration: a file (see `load_calibration`) or inputs by name. Raises RecipeError, InputError, ModelError.
     """
-    from ferrule.calibration import check_inputs, load_calibration
+    from ferrule.calibration import fit_inputs, load_calibration
     from ferrule.model import as_model, check_weights
     from ferrule.proof import with_answers
 
@@ -85,10 +85,8 @@ def compress(
     if isinstance(calibration, str | Path):
         data = load_calibration(calibration, current)
     elif calibration is not None:
-        data = list(calibration)
         entry = current.entry_points[current.policy.entry_point]
-        for index, row in enumerate(data):
-            check_inputs(row, entry, f"calibration sample {index}")
+        data = [fit_inputs(row, entry, f"calibration sample {index}") for index, row in enumerate(calibration)]
     for step in load_recipe(recipe).steps:
         technique = TECHNIQUES[step.technique]
         current = technique.function()(current, technique.read_options(step.options), data)
@@ -107,13 +105,16 @@ def lower(
 ) -> Program:
     """Lower a model to one `DEVICE:TARGET` in a worker process, run it and compare; files land in `folder`.
 
-    Raises DeviceError, CaptureError, LoweringError, or ParityError below `min_cosine`.
+    Raises DeviceError, CaptureError, LoweringError, ParityError below `min_cosine`, or OutputError FER-OUT-001 /
+    FER-OUT-002 for a folder that cannot be written or is not empty.
     """
     from ferrule.model import as_model
 
     place = parse_destination(destination)
     if place.refusal is not None:
         raise place.refusal
+    if any(_open_folder(Path(folder)).iterdir()):
+        raise OutputError("FER-OUT-002", f"Folder {folder} is not empty.", "Give a new or empty folder to lower into.")
     with tempfile.TemporaryDirectory(prefix="ferrule-") as scratch:
         prepared = _prepare(as_model(model, example_inputs), Path(scratch))
         _check_formats(place, prepared.formats)
@@ -154,14 +155,17 @@ def deploy(
 
     devices: `DEVICE` or `DEVICE:TARGET`. recipe: one or a list. dynamic: input -> axis -> Dim, for a bare module.
     expand: decode weights that a target cannot hold natively instead of refusing. archive: write a .zip as well.
-    Raises DeviceError, TargetError, RecipeError for unknown names and OutputError for a folder that cannot be written,
-    all before any work; whatever fails later is a Result with a coded reason.
+    Raises DeviceError, TargetError, RecipeError for unknown names, UsageError for none, and OutputError for a folder
+    that cannot be written, all before any work; whatever fails later is a Result with a coded reason.
     """
-    from ferrule.model import as_model
+    from ferrule.model import as_model, check_weights
     from ferrule.proof import with_answers
 
     recipes = [load_recipe(recipe)] if isinstance(recipe, SINGLE) else [load_recipe(r) for r in recipe]
-    places = [parse_destination(text) for text in devices]
+    places = [parse_destination(text) for text in ([devices] if isinstance(devices, str) else devices)]
+    if not recipes or not places:
+        found = f"{len(places)} devices and {len(recipes)} recipes were given"
+        raise UsageError("FER-USE-001", f"{found}; at least one of each is needed.", "See `ferrule devices`.")
     folder = _open_folder(Path(out))
     results: dict[tuple[int, int], Result] = {}
     with staging(folder) as stage:
@@ -171,7 +175,10 @@ def deploy(
         base: Model | None = None
         for r, chosen in enumerate(recipes):
             try:
-                base = base or with_answers(as_model(model, example_inputs, dynamic))
+                if base is None:
+                    given = as_model(model, example_inputs, dynamic)
+                    check_weights(given)  # before the model is run: NaN weights explain NaN answers
+                    base = with_answers(given)
                 compressed = compress(base, chosen, calibration=calibration)
                 ready[r] = _prepare(compressed, stage / f"recipe-{r}")
             except FerruleError as error:

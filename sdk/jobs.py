@@ -69,9 +69,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> Generator
     stopped = threading.Event()
 
     def run(job: Job) -> Outcome:
-        if stopped.is_set():
-            return Outcome(job, None, LoweringError("FER-LOW-011", "The build was interrupted."), 0.0)
-        return _run(job, progress, running, lock)
+        return _run(job, progress, running, lock, stopped)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         pending = {pool.submit(run, job) for job in jobs}
@@ -81,13 +79,19 @@ def run_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> Generator
                 for future in done:
                     yield future.result()
         finally:
-            stopped.set()
             with lock:
+                stopped.set()
                 for process in running:
                     _kill(process)
 
 
-def _run(job: Job, progress: Progress | None, running: set[subprocess.Popen[str]], lock: threading.Lock) -> Outcome:
+def _run(
+    job: Job,
+    progress: Progress | None,
+    running: set[subprocess.Popen[str]],
+    lock: threading.Lock,
+    stopped: threading.Event,
+) -> Outcome:
     job.folder.mkdir(parents=True, exist_ok=True)
     description: dict[str, Any] = {
         "device": job.device,
@@ -99,7 +103,30 @@ def _run(job: Job, progress: Progress | None, running: set[subprocess.Popen[str]
     }
     (job.folder / "job.json").write_text(json.dumps(description))
     start = time.perf_counter()
-    process = subprocess.Popen(
+    # Under the lock, so that no worker starts after the others were killed.
+    with lock:
+        if stopped.is_set():
+            return Outcome(job, None, LoweringError("FER-LOW-011", "The build was interrupted."), 0.0)
+        process = _start(job)
+        running.add(process)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            _report(job, line, progress)
+        code = process.wait()
+    finally:
+        if process.poll() is None:  # `progress` raised: nobody would wait for this worker
+            _kill(process)
+            process.wait()
+        with lock:
+            running.discard(process)
+        if process.stdout is not None:
+            process.stdout.close()
+    return _read_outcome(job, code, time.perf_counter() - start)
+
+
+def _start(job: Job) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "ferrule.worker", str(job.folder)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -108,19 +135,6 @@ def _run(job: Job, progress: Progress | None, running: set[subprocess.Popen[str]
         env=_environment(),
         start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the workers in order
     )
-    with lock:
-        running.add(process)
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            _report(job, line, progress)
-        code = process.wait()
-    finally:
-        with lock:
-            running.discard(process)
-        if process.stdout is not None:
-            process.stdout.close()
-    return _read_outcome(job, code, time.perf_counter() - start)
 
 
 def _environment() -> dict[str, str]:
@@ -141,9 +155,10 @@ def _report(job: Job, line: str, progress: Progress | None) -> None:
         return
     try:
         step = json.loads(line)
-    except ValueError:  # something wrote to the channel behind our back: not worth a build
+        event = Event(job.device, job.target, job.recipe, step["phase"], step["done"], step["total"])
+    except (ValueError, TypeError, KeyError):  # something wrote to the channel behind our back: not worth a build
         return
-    progress(Event(job.device, job.target, job.recipe, step["phase"], step["done"], step["total"]))
+    progress(event)
 
 
 def _read_outcome(job: Job, code: int, seconds: float) -> Outcome:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import sysconfig
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-__all__ = ["Captured", "Dim", "EntryPoint", "Model", "as_model", "capture", "check_weights"]
+__all__ = ["Captured", "Dim", "EntryPoint", "Model", "as_model", "capture", "check_weights", "copy_module"]
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,12 @@ def as_model(
 ) -> Model:
     """A Model from a bare module and its example inputs; a Model passes through.
 
-    Raises InputError FER-INP-001 when inputs are missing or do not fit the forward's parameters.
+    A module in training mode is copied (its weights are shared) and the copy set to evaluation. Raises InputError
+    FER-INP-001 when inputs are missing or do not fit the forward's parameters, FER-INP-009 for wrong dynamic axes.
     """
     if isinstance(model, Model):
         return model
+    _check_module(model)
     if example_inputs is None:
         raise InputError(
             "FER-INP-001",
@@ -94,8 +99,59 @@ def as_model(
             "Pass example_inputs=(tensor, …) or {'name': tensor, …} in the order of its forward.",
         )
     inputs = _name_inputs(model, example_inputs)
-    entry = EntryPoint(model.eval(), inputs, dynamic or {})
+    _check_dynamic(inputs, dynamic or {})
+    entry = EntryPoint(_evaluating(model), inputs, dynamic or {})
     return Model({"forward": entry}, source=f"module:{type(model).__name__}", proof_source="example inputs")
+
+
+def _check_module(model: object) -> None:
+    from torch import nn
+
+    if isinstance(model, nn.Module) and "eval" not in vars(model):
+        return
+    # torch.export replaces `eval` of the module that it returns by a function that raises.
+    what = "an exported program" if "Exported" in type(model).__name__ or isinstance(model, nn.Module) else "no module"
+    raise InputError(
+        "FER-INP-001",
+        f"The model is a {type(model).__name__}, {what}; an nn.Module or a ferrule.Model is needed.",
+        "Save an exported program by torch.export.save and load it by ferrule.load_model('FILE.pt2').",
+    )
+
+
+def _evaluating(module: nn.Module) -> nn.Module:
+    return copy_module(module, {}).eval() if any(m.training for m in module.modules()) else module
+
+
+def copy_module(module: nn.Module, instead: Mapping[int, Any]) -> nn.Module:
+    """Copy a tree of modules but not its weights; `instead` maps id(submodule) to what stands for it in the copy.
+
+    Raises ModelError FER-MOD-005 for a module that Python cannot copy.
+    """
+    shared: dict[int, Any] = {id(t): t for t in (*module.parameters(), *module.buffers())}
+    try:
+        copied: nn.Module = copy.deepcopy(module, {**shared, **instead})
+    except Exception as error:
+        raise ModelError(
+            "FER-MOD-005",
+            f"{type(module).__name__} cannot be copied: {type(error).__name__}: {_first_line(error)}.",
+            "Keep locks, open files and computed tensors out of its attributes, and call .eval() before.",
+        ) from error
+    return copied
+
+
+def _check_dynamic(inputs: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, Dim]]) -> None:
+    """A dynamic axis that belongs to no input would be ignored by torch.export: refuse it."""
+    for name, axes in dynamic.items():
+        if name not in inputs:
+            raise InputError("FER-INP-009", f"Dynamic axes of {name!r}: the inputs are {list(inputs)}.")
+        for axis, dim in axes.items():
+            length = inputs[name].shape[axis] if axis in range(inputs[name].dim()) else None
+            if length is None or not isinstance(dim, Dim) or not dim.min <= length <= dim.max:
+                raise InputError(
+                    "FER-INP-009",
+                    f"Dynamic axis {axis!r} of {name!r} is {dim!r}; the example's shape is {list(inputs[name].shape)}.",
+                    "Give {axis: ferrule.Dim(name, min, max)}: axes count from 0, the range holds the example.",
+                )
 
 
 def _name_inputs(module: nn.Module, given: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, Tensor]:
@@ -127,13 +183,38 @@ def _name_inputs(module: nn.Module, given: Mapping[str, Tensor] | Sequence[Tenso
     return ordered
 
 
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Put the module's buffers back afterwards: a run may move its state (a cache, a counter)."""
+    before = {name: buffer.detach().clone() for name, buffer in module.named_buffers() if not _is_code(name)}
+    try:
+        yield
+    finally:
+        after = dict(module.named_buffers())
+        for name, value in before.items():
+            after[name].copy_(value)
+
+
+def _is_code(name: str) -> bool:
+    """Codes and scales of coded layers are large and no forward writes to them."""
+    return name.rpartition(".")[2] in ("codes", "scales")
+
+
 def check_weights(model: Model) -> None:
-    """Refuse NaN or infinite parameters (ModelError FER-MOD-001, naming the first)."""
+    """Refuse NaN or infinite parameters (ModelError FER-MOD-001) and other floats than float32 (FER-MOD-003).
+
+    Buffers may be infinite, as masks are.
+    """
     import torch
 
     for entry in model.entry_points.values():
         for name, parameter in entry.module.named_parameters():
-            # The sum of x - x is 0 for finite numbers and NaN otherwise; no boolean copy of the weight is made.
+            if parameter.is_floating_point() and parameter.dtype != torch.float32:
+                raise ModelError(
+                    "FER-MOD-003",
+                    f"Weight {name!r} is {str(parameter.dtype).removeprefix('torch.')}; float32 is needed.",
+                    "Call .float() on the module: recipes and targets choose the precision.",
+                )
             if parameter.is_floating_point() and not torch.isfinite(parameter).all():
                 bad = int((~torch.isfinite(parameter)).sum())
                 raise ModelError(
@@ -174,7 +255,8 @@ def _name_outputs(name: str, entry: EntryPoint) -> tuple[str, ...]:
     import torch.utils._pytree as pytree
 
     try:
-        result = entry.module.eval()(*entry.inputs.values())
+        with unchanged(entry.module):
+            result = entry.module.eval()(*entry.inputs.values())
     except Exception as error:
         raise InputError(
             "FER-INP-003",
@@ -217,22 +299,29 @@ def _explain_capture(name: str, error: Exception) -> CaptureError:
     place = f" at {where.filename}:{where.lineno}, `{(where.line or '').strip()}`" if where else ""
     return CaptureError(
         "FER-CAP-001",
-        f"torch.export cannot capture entry point {name!r}{place}: {type(error).__name__}: {_first_line(error)}",
+        f"torch.export cannot capture entry point {name!r}{place}: {type(error).__name__}: {_explanation(error)}",
         "Replace the construct (control flow on tensor values, .item(), numpy calls) by tensor ops or torch.cond.",
     )
 
 
 def _user_frame(error: BaseException) -> traceback.FrameSummary | None:
-    ours = str(Path(__file__).resolve().parent)
+    # torch calls the user's forward through contextlib and functools, so the standard library is no place to name.
+    others = tuple(str(Path(p).resolve()) for p in (Path(__file__).parent, sysconfig.get_paths()["stdlib"]))
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if "site-packages" not in frame.filename
         and "dist-packages" not in frame.filename
-        and not str(Path(frame.filename).resolve()).startswith(ours)
+        and not str(Path(frame.filename).resolve()).startswith(others)
         and not frame.filename.startswith("<")
     ]
     return frames[-1] if frames else None
+
+
+def _explanation(error: Exception) -> str:
+    """The first line, and the points below it where torch lists which constraints were violated."""
+    points = [line.strip() for line in str(error).strip().splitlines()[1:] if line.strip().startswith("- ")]
+    return " ".join([_first_line(error), *points])[:500]
 
 
 def _first_line(error: Exception) -> str:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferrule.errors import ModelError, ParityError
+from ferrule.errors import InputError, ModelError, ParityError
 from ferrule.program import Parity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from ferrule.model import Model
+    from ferrule.model import EntryPoint, Model
     from ferrule.runtime.session import Session
 
 __all__ = ["Proof", "answer", "load_proof", "make_proof", "prove", "save_proof", "with_answers"]
@@ -46,16 +46,17 @@ class Proof:
 def answer(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> tuple[tuple[Tensor, ...], ...]:
     """The eager module's outputs for each input, as flat tuples; ends early once they exceed 64 MB.
 
-    Raises ModelError FER-MOD-002 if an output holds NaN: nothing could be proven against it.
+    Raises InputError FER-INP-003 if the module fails on an input, ModelError FER-MOD-002 if an output holds NaN:
+    nothing could be proven against it; FER-MOD-004 if an output is no tensor.
     """
     import torch
-    import torch.utils._pytree as pytree
 
+    module.eval()
     answers: list[tuple[Tensor, ...]] = []
     size = 0
-    with torch.no_grad():
+    with torch.no_grad(), unchanged(module):
         for index, row in enumerate(inputs):
-            leaves = tuple(t.detach().clone() for t in pytree.tree_leaves(module.eval()(*row.values())))
+            leaves = _call(module, index, row)
             if any(t.is_floating_point() and bool(t.isnan().any()) for t in leaves):
                 raise ModelError(
                     "FER-MOD-002",
@@ -69,12 +70,47 @@ def answer(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> tuple[t
     return tuple(answers)
 
 
+def _call(module: nn.Module, index: int, row: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    import torch
+    import torch.utils._pytree as pytree
+
+    try:
+        leaves = pytree.tree_leaves(module(*row.values()))
+    except Exception as error:
+        shapes = ", ".join(f"{k}: {list(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in row.items())
+        first = (str(error).strip().splitlines() or ["no message"])[0][:300]
+        raise InputError(
+            "FER-INP-003",
+            f"The eager model fails on input {index} ({shapes}): {type(error).__name__}: {first}.",
+            "Give inputs of the shapes and dtypes that the model itself accepts.",
+        ) from error
+    for leaf in leaves:
+        if not isinstance(leaf, torch.Tensor):
+            raise ModelError(
+                "FER-MOD-004",
+                f"The model returns a {type(leaf).__name__} among its outputs; targets return tensors only.",
+                "Wrap the module in one whose forward returns just the tensors that an app needs.",
+            )
+    return tuple(t.detach().clone() for t in leaves)
+
+
 def with_answers(model: Model) -> Model:
     """The model with `proof_outputs` filled in, from its modules as they are, unless it has them already."""
     if model.proof_outputs:
         return model
-    outputs = answer(model.entry_points[model.policy.entry_point].module, model.proofs())
-    return replace(model, proof_inputs=model.proofs()[: len(outputs)], proof_outputs=outputs)
+    entry = model.entry_points[model.policy.entry_point]
+    inputs = tuple(_in_order(row, entry, index) for index, row in enumerate(model.proofs()))
+    outputs = answer(entry.module, inputs)
+    return replace(model, proof_inputs=inputs[: len(outputs)], proof_outputs=outputs)
+
+
+def _in_order(row: Mapping[str, Tensor], entry: EntryPoint, index: int) -> Mapping[str, Tensor]:
+    """Modules are called by position, and a dict may come in any order."""
+    if set(row) != set(entry.inputs):
+        raise InputError(
+            "FER-INP-004", f"Proof input {index} has {sorted(row)}; the model's inputs are {sorted(entry.inputs)}."
+        )
+    return {name: row[name] for name in entry.inputs}
 
 
 def make_proof(model: Model, names: Sequence[str]) -> Proof:
@@ -141,9 +177,10 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
                     f"The artefact answers NaN in output {name!r} to proof input {index}.",
                     "Check for overflow in float16 (large masks, sums of squares).",
                 )
-            cosines.append(_cosine(reference, found))
-            fidelities.append(_cosine(proof.compressed[index][name], found))
-            worst = max(worst, float(np.max(np.abs(reference.astype(np.float64) - found), initial=0.0)))
+            cosine, error = _compare(reference, found)
+            cosines.append(cosine)
+            fidelities.append(_compare(proof.compressed[index][name], found)[0])
+            worst = max(worst, error)
         if progress is not None:
             progress(index + 1, len(proof.inputs))
     return Parity(
@@ -157,9 +194,15 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
     )
 
 
-def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    if x.shape != y.shape:
+def _compare(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:
+    """Cosine and largest |difference|; infinite values must stand at the same places, else the cosine is -1."""
+    if a.shape != b.shape:
         raise ParityError("FER-PAR-003", f"The artefact's output has shape {list(b.shape)}, not {list(a.shape)}.")
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    finite = np.isfinite(x) & np.isfinite(y)
+    same = np.array_equal(x[~finite], y[~finite])
+    x, y = x[finite], y[finite]
+    error = float(np.max(np.abs(x - y), initial=0.0))
     norm = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / norm if norm else float(np.array_equal(x, y))
+    cosine = float(x @ y) / norm if norm else float(np.array_equal(x, y))
+    return (cosine if same else -1.0), error

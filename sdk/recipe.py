@@ -52,7 +52,7 @@ class Recipe:
         if not isinstance(steps, list):
             raise RecipeError("FER-REC-003", f"'steps' is a {type(steps).__name__}; a list is needed.")
         bound = data.get("min_cosine", 0.99)
-        if not isinstance(bound, int | float) or not -1 <= bound <= 1:
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not -1 <= bound <= 1:
             raise RecipeError("FER-REC-003", f"'min_cosine' is {bound!r}; a number in [-1, 1] is needed.")
         return Recipe(str(data.get("name", name)), tuple(_read_step(s) for s in steps), float(bound))
 
@@ -64,6 +64,8 @@ def _read_step(data: Any) -> Step:
     if data["technique"] not in TECHNIQUES:
         raise _unknown(data["technique"])
     options = data.get("options", {})
+    if not isinstance(options, Mapping):
+        raise RecipeError("FER-REC-003", f"'options' is {options!r}; an object is needed.")
     TECHNIQUES[data["technique"]].read_options(options)
     return Step(data["technique"], options)
 
@@ -71,6 +73,7 @@ def _read_step(data: Any) -> Step:
 def load_recipe(spec: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
     """A recipe from a preset's name, a JSON file or its content; raises RecipeError FER-REC-001/-003."""
     if isinstance(spec, Recipe):
+        Recipe.from_json(spec.to_json())  # one made by hand gets the same checks as a file
         return spec
     if isinstance(spec, Mapping):
         return Recipe.from_json(spec, "custom")
@@ -94,7 +97,7 @@ def preset_names() -> list[str]:
 
 def _read_file(path: Path) -> Recipe:
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError("FER-REC-003", f"Recipe file {path} cannot be read: {error}.") from error
     except json.JSONDecodeError as error:

@@ -25,7 +25,10 @@ def sentences() -> list[str]:
 def _tokenizer(path: str) -> Any:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(path)
+    try:
+        tokenizer = Tokenizer.from_file(path)
+    except Exception as error:  # the library raises bare Exception for every kind of damage
+        raise InputError("FER-INP-008", f"Tokenizer {path} cannot be read: {error}.") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

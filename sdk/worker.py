@@ -112,7 +112,7 @@ def _prove(job: Mapping[str, Any], program: Program, tell: Callable[..., None]) 
     tell("proving", 0, len(proof.inputs))
     with open_program(program.root / program.main, program.target, program.entry_points) as session:
         parity = prove(session, proof, lambda done, total: tell("proving", done, total))
-    if parity.cosine < job["min_cosine"]:
+    if not parity.cosine >= job["min_cosine"]:
         raise ParityError(
             "FER-PAR-001",
             f"Cosine to the eager float32 model is {parity.cosine:.4f} at its lowest over {parity.inputs} inputs "

@@ -104,7 +104,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         entry_points=signatures,
         delegation=describe([program], device, "coreml"),
         weights=read_weights([program]),
-        notes=(*notes_for(graphs, signatures), *decoded, *_flag_notes(program)),
+        notes=(*notes_for(graphs, signatures), *decoded, *_flag_notes(signatures)),
         tools={"coremltools": version("coremltools"), "torch": version("torch")},
     )
 
@@ -593,8 +593,11 @@ def _filling(op: MilOp, param: str, weight: Stored, makers: Mapping[str, MilOp])
     return 0 if isinstance(found, str) else int(found.decode()[-1]) * (weight.type.shape[0] or 1)
 
 
-def _flag_notes(program: MilProgram) -> tuple[str, ...]:
-    """NOTE-DOC"""
+def _flag_notes(signatures: Mapping[str, Signature]) -> tuple[str, ...]:
+    flags = [t.name for s in signatures.values() for t in (*s.inputs, *s.outputs) if t.dtype == "bool"]
+    if not flags:
+        return ()
+    return (f"The package takes and gives numbers, 0 or 1, for {', '.join(flags)}: Core ML has no boolean tensors.",)
 
 
 def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature]) -> tuple[str, ...]:

@@ -62,10 +62,15 @@ def command(
     Exit code: 0 all targets were built, 3 some, 1 none, 2 usage.
     """
     from ferrule.cli.main import USAGE_FAMILIES
-    from ferrule.flow import deploy
+    from ferrule.flow import deploy, parse_destination
+    from ferrule.recipe import load_recipe
     from ferrule.sources import load_model
 
     try:
+        for text in devices:  # a misspelt name is told at once, not after the model was loaded
+            parse_destination(text)
+        for text in recipes:
+            load_recipe(text)
         with show_progress(quiet or as_json) as progress:
             results = deploy(
                 load_model(model),

@@ -20,6 +20,10 @@ def command(out: Path, quiet: bool, as_json: bool) -> int:
     """Build MiniLM for five devices in three recipes, measure accuracy and latency, write a report.
 
     Real weights, real sentences, 1000 labelled news articles; everything runs here, nothing is fetched.
+
+    \b
+    ferrule demo
+    ferrule demo -o out/demo --json
     """
     from ferrule.cli.build import show_progress
     from ferrule.demo import run_demo

@@ -33,8 +33,8 @@ COLOURS = {
 PARTS = (
     ("linear", "--c-linear", ""),
     ("embedding", "--c-embedding", "////"),
-    ("other weights", "--c-other", "...."),
-    ("graph and metadata", "--c-rest", "xxxx"),
+    ("other weights", "--c-other", "\\\\\\\\"),
+    ("graph and metadata", "--c-rest", "----"),
 )
 SETTINGS = {
     "svg.fonttype": "none",
@@ -58,13 +58,17 @@ LEAST = 5e-7  # half of the last decimal that a manifest keeps of a cosine
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: key (part of its ids), title, drawing, how to read it, and how its figures were got."""
+    """A figure: key (part of its ids), title, drawing, how to read it, and how its figures were got.
+
+    basis: `measured`, `predicted` or `vendor`; command: what makes the figures again.
+    """
 
     key: str
     title: str
     svg: Markup
     caption: str
-    basis: str
+    command: str
+    basis: str = "measured"
 
 
 def has_matplotlib() -> bool:
@@ -114,7 +118,7 @@ def _draw_sizes(rows: Sequence[Row]) -> Chart:
             axes.barh(place, part / 1e6, 0.4, left, color=fill, hatch=hatch, edgecolor=PAGE, linewidth=0)
             left += part / 1e6
         fp32 = row.built.fp32_bytes / 1e6
-        axes.plot([fp32, fp32], [place - 0.3, place + 0.3], color=INK, linewidth=1.4)
+        axes.plot([fp32, fp32], [place - 0.25, place + 0.25], color=INK, linewidth=1.4)
         _label_row(axes, place, row, f"{format_megabytes(row.built.size_bytes)} MB", top)
     _lay_rows(axes, len(rows), top, "artefact size, MB (10⁶ bytes)")
     _add_legend(figure)
@@ -124,8 +128,8 @@ def _draw_sizes(rows: Sequence[Row]) -> Chart:
         if r.built
     )
     caption = "Bars: the artefact's bytes by what they hold. Upright line: the same weights in float32."
-    basis = "measured: weights read back from each artefact, file sizes from its folder (ferrule build)."
-    return Chart("size", "Size of each artefact", _to_svg(figure, "size", f"Artefact sizes. {alt}."), caption, basis)
+    svg = _to_svg(figure, "size", f"Artefact sizes. {alt}.")
+    return Chart("size", "Size of each artefact", svg, caption, "ferrule build, which reads each artefact back")
 
 
 def _draw_cosines(rows: Sequence[Row]) -> Chart:
@@ -141,9 +145,14 @@ def _draw_cosines(rows: Sequence[Row]) -> Chart:
     caption = "Lowest cosine over all proof inputs and outputs. Numbers are those of the summary."
     if any(value <= LEAST for _, value in points):
         caption += " Hollow: 1.000000 to the six decimals kept, drawn at 5 × 10⁻⁷."
-    basis = "measured: each artefact was run on the proof inputs (ferrule check BUNDLE repeats it on those it carries)."
     svg = _to_svg(figure, "cosine", f"Cosine against size. {alt}.")
-    return Chart("cosine", "Agreement with the model against size", svg, caption, basis)
+    return Chart(
+        "cosine",
+        "Agreement with the model against size",
+        svg,
+        caption,
+        "ferrule build; ferrule check BUNDLE runs the inputs it carries",
+    )
 
 
 def _draw_accuracies(data: ReportData, rows: Sequence[Row]) -> Chart:
@@ -161,7 +170,7 @@ def _draw_accuracies(data: ReportData, rows: Sequence[Row]) -> Chart:
     name = data.accuracy.reference
     caption = f"Task: {data.accuracy.task}. Dashed: {name}, {reference:.2f} %. The axis does not begin at 0."
     svg = _to_svg(figure, "accuracy", f"Accuracy against size; reference {reference:.2f} %. {alt}.")
-    return Chart("accuracy", "Accuracy against size", svg, caption, f"measured: {data.accuracy.command}")
+    return Chart("accuracy", "Accuracy against size", svg, caption, data.accuracy.command)
 
 
 def _draw_latencies(data: ReportData, rows: Sequence[Row]) -> Chart:
@@ -182,7 +191,7 @@ def _draw_latencies(data: ReportData, rows: Sequence[Row]) -> Chart:
     place_name = f"{data.machine.cpu}, {data.machine.cores} cores, {data.machine.system}"
     caption = f"Dot: p50; short and long tick: p90 and p99. Times of this machine ({place_name}), not of the devices."
     svg = _to_svg(figure, "latency", f"Host latency p50, p90, p99. {alt}.")
-    return Chart("latency", "Latency on this machine", svg, caption, f"measured: {data.machine.command}")
+    return Chart("latency", "Latency on this machine", svg, caption, data.machine.command)
 
 
 _TITLE: dict[str, Any] = {"loc": "left", "fontsize": 9.0, "color": SOFT, "pad": 8}

@@ -58,11 +58,8 @@ def join(parts: Iterable[Markup]) -> Markup:
     return Markup("\n".join(part for part in parts if part))
 
 
-def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], label: str) -> Markup:
-    """A table in a box of its own that scrolls sideways; the first cell of a row heads it.
-
-    label: its name for those who do not see it; caption: shown above it, may be empty.
-    """
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], label: str) -> Markup:
+    """A table in a box of its own that scrolls sideways; the first cell of a row heads it, `label` names it."""
     head = element("tr", *(element("th", text, scope="col", class_=kind) for text, kind in columns))
     body = []
     for row in rows:
@@ -71,8 +68,7 @@ def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]]
             for index, (cell, (_, kind)) in enumerate(zip(row, columns, strict=True))
         ]
         body.append(element("tr", *cells))
-    title = element("caption", caption) if caption else Markup("")
-    whole = element("table", title, element("thead", head), element("tbody", join(body)))
+    whole = element("table", element("thead", head), element("tbody", join(body)))
     # Focusable, so that a keyboard can scroll it.
     return element("div", whole, class_="box", role="region", aria_label=label, tabindex="0")
 

@@ -124,7 +124,7 @@ def _summary(data: ReportData) -> list[Markup]:
         columns.append(("Host p50, ms", "n"))
     columns.append(("Notes", "w"))
     cells = [_summary_row(row, data) for row in data.rows]
-    return [table("", columns, cells, "Summary of all targets"), *_legend(data)]
+    return [table(columns, cells, "Summary of all targets"), *_legend(data)]
 
 
 def _summary_row(row: Row, data: ReportData) -> list[str]:
@@ -203,5 +203,5 @@ def _charts(data: ReportData) -> Markup:
 
 
 def _figure(chart: Chart) -> Markup:
-    caption = element("figcaption", chart.caption, element("br"), chart.basis)
+    caption = element("figcaption", chart.caption, element("br"), chart.basis.capitalize() + ": ", chart.command)
     return element("figure", element("h3", chart.title), chart.svg, caption)

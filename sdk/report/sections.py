@@ -101,9 +101,9 @@ def _entry_point(name: str, signature: Signature, number: int) -> Markup:
     ranges = [f"{dim.name} runs from {dim.min} to {dim.max}" for dim in signature.dims.values()]
     if signature.buckets:
         ranges.append("static programs for lengths " + ", ".join(str(length) for length in signature.buckets))
-    caption = element("span", name, class_="key")
-    told = f": {'; '.join(ranges)}" if ranges else ": static shapes"
-    return table(Markup(caption + element("span", told)), columns, rows, f"Entry point {name} of target {number}")
+    told = f": {'; '.join(ranges)}." if ranges else ": static shapes."
+    title = element("p", element("span", name, class_="key"), told)
+    return join([title, table(columns, rows, f"Entry point {name} of target {number}")])
 
 
 def _tensor(spec: TensorSpec, role: str, signature: Signature) -> list[str]:
@@ -120,7 +120,7 @@ def _weights(row: Row, built: Built) -> Markup:
     rows = [[k, format_count(n), format_count(b), format_count(4 * n), format_percent(b, 4 * n)] for k, n, b in figures]
     rows.append(["whole artefact", "", format_count(built.size_bytes), "", format_percent(*_share(built))])
     note = element("p", "Measured: read back from the artefact.", class_="note")
-    return join([element("h4", "Weights"), table("", columns, rows, f"Weights of target {row.number}"), note])
+    return join([element("h4", "Weights"), table(columns, rows, f"Weights of target {row.number}"), note])
 
 
 def _share(built: Built) -> tuple[int, int]:
@@ -132,7 +132,8 @@ def _parity(row: Row, built: Built) -> Markup:
     if parity is None:
         return join([element("h4", "Parity"), element("p", "Not measured: the bundle holds no parity.")])
     facts = [
-        ("Inputs", f"{parity.inputs}, {parity.source}"),
+        ("Inputs compared", str(parity.inputs)),
+        ("Source of inputs", parity.source),
         ("Engine", element("code", parity.engine)),
         ("Cosine, lowest", f"{parity.cosine:.6f}"),
         ("Cosine, mean", f"{parity.cosine_mean:.6f}"),
@@ -162,7 +163,7 @@ def _latency(row: Row, found: Latency, machine: Machine) -> Markup:
     cells += [format_ms(value) for value in (found.p50, found.p90, found.p99, found.load_ms)]
     cells.append(f"{found.peak_rss_mb:.0f}")
     note = element("p", f"{describe_machine(machine)} Measured: ", element("code", machine.command), class_="note")
-    return join([table("", columns, [cells], f"Host latency of target {row.number}"), note])
+    return join([table(columns, [cells], f"Host latency of target {row.number}"), note])
 
 
 def _delegation(row: Row, ops: Sequence[OpRow]) -> Markup:
@@ -185,11 +186,11 @@ def _delegation(row: Row, ops: Sequence[OpRow]) -> Markup:
     heads = [("Unit", "t"), ("Op", "t"), ("Count", "n"), ("Reason", "w"), ("Source line", "t"), ("How known", "t")]
     return join(
         [
-            table("", columns, shares, f"Ops by unit of target {row.number}"),
+            table(columns, shares, f"Ops by unit of target {row.number}"),
             element(
                 "details",
                 element("summary", f"Each op and its reason ({format_count(total)} ops in {len(ops)} rows)"),
-                table("", heads, detail, f"Ops of target {row.number}"),
+                table(heads, detail, f"Ops of target {row.number}"),
             ),
         ]
     )
@@ -216,12 +217,12 @@ def _tools_and_files(row: Row, built: Built) -> Markup:
             element(
                 "details",
                 element("summary", f"Tool versions ({len(tools)})"),
-                table("", [("Tool", "t"), ("Version", "t")], tools, f"Tool versions of target {row.number}"),
+                table([("Tool", "t"), ("Version", "t")], tools, f"Tool versions of target {row.number}"),
             ),
             element(
                 "details",
                 element("summary", f"File hashes ({len(files)} files, {format_megabytes(_total(built))} MB)"),
-                table("", [("File", "t"), ("Bytes", "n"), ("sha256", "h")], files, f"Files of target {row.number}"),
+                table([("File", "t"), ("Bytes", "n"), ("sha256", "h")], files, f"Files of target {row.number}"),
             ),
         ]
     )

@@ -21,7 +21,7 @@ ASSETS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_token
 
 def load(directory: str) -> Model:
     """A Model from a checkpoint; raises SourceError FER-SRC-002 (absent) or FER-SRC-003 (unreadable)."""
-    folder = Path(directory).expanduser()
+    folder = Path(directory).expanduser().resolve()  # the model is named after the folder, which may be given as "."
     config = _read_config(folder)
     if config.get("is_encoder_decoder"):
         raise SourceError(
@@ -50,9 +50,10 @@ def load_quietly(kind: str, folder: Path, **options: Any) -> nn.Module:
                 folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager", **options
             )
         except Exception as error:
+            first = (str(error).strip().splitlines() or ["no message"])[0][:300]
             raise SourceError(
                 "FER-SRC-003",
-                f"{kind} cannot be loaded from {folder}: {type(error).__name__}: {str(error).splitlines()[0][:300]}",
+                f"{kind} cannot be loaded from {folder}: {type(error).__name__}: {first}",
                 "Check that the directory holds a complete checkpoint of a class that transformers knows.",
             ) from error
     return model.eval()
@@ -87,6 +88,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _kind(config: dict[str, Any]) -> str:
     """The class that the checkpoint was saved from; pre-training heads are not what an app wants."""
+    from ferrule.sources.torchvision_ops import declare_torchvision_ops
+
+    declare_torchvision_ops()  # looking for a vision class imports torchvision
     import transformers
 
     name = (config.get("architectures") or ["AutoModel"])[0]

@@ -6,6 +6,7 @@ the same modules to act on that they find in a user's own code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,8 @@ def load(spec: str) -> Model:
     if len(names) != len(tensors) or not all(isinstance(t, torch.Tensor) for t in tensors):
         raise SourceError("FER-SRC-006", f"{path} takes nested inputs ({names}); flat tensors are needed.")
     dynamic = _dynamic_axes(program, names)
-    entry = EntryPoint(_with_layers(program), dict(zip(names, tensors, strict=True)), dynamic)
+    module = _by_position(_with_layers(program), names, list(keywords))
+    entry = EntryPoint(module, dict(zip(names, tensors, strict=True)), dynamic)
     return Model({"forward": entry}, source=path.name, proof_source="the inputs saved with the program")
 
 
@@ -69,35 +71,67 @@ def _with_layers(program: ExportedProgram) -> nn.Module:
     from torch import nn
 
     module = program.module(check_guards=False)
+    for name in ("train", "eval"):  # made to raise by torch.export, though in a graph that is captured they do nothing
+        module.__dict__.pop(name, None)
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    made: dict[tuple[str, ...], str] = {}
     for node in list(module.graph.nodes):
-        if node.target is torch.ops.aten.linear.default and _parameters(node.args[1:]):
-            weight = module.get_parameter(str(node.args[1].target))
+        if node.target is torch.ops.aten.linear.default and _are_parameters(node.args[1:], parameters):
+            names = tuple(str(n.target) for n in node.args[1:] if n is not None)
+            weight = parameters[names[0]]
             layer: nn.Module = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
             layer.weight = weight
-            if len(node.args) > 2 and node.args[2] is not None:
-                layer.bias = module.get_parameter(str(node.args[2].target))
-            _call_layer(module, node, node.args[0], str(node.args[1].target), layer)
-        elif node.target is torch.ops.aten.embedding.default and _parameters(node.args[:1]):
-            weight = module.get_parameter(str(node.args[0].target))
+            if len(names) > 1:
+                layer.bias = parameters[names[1]]
+            _call_layer(module, node, node.args[0], names, layer, made)
+        elif node.target is torch.ops.aten.embedding.default and _are_parameters(node.args[:1], parameters):
+            names = (str(node.args[0].target),)
+            weight = parameters[names[0]]
             layer = nn.Embedding(weight.shape[0], weight.shape[1], device="meta")
             layer.weight = weight
-            _call_layer(module, node, node.args[1], str(node.args[0].target), layer)
+            _call_layer(module, node, node.args[1], names, layer, made)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
 
 
-def _parameters(nodes: tuple[fx.Node | None, ...]) -> bool:
-    return all(node is None or node.op == "get_attr" for node in nodes)
+def _by_position(module: nn.Module, names: list[str], keywords: list[str]) -> nn.Module:
+    """The module called with all its inputs by position, keyword arguments last."""
+    from torch import fx
+
+    if not keywords:
+        return module
+    graph = fx.Graph()
+    inputs = [graph.placeholder(name) for name in names]
+    first = len(names) - len(keywords)
+    call = graph.call_module("program", tuple(inputs[:first]), dict(zip(keywords, inputs[first:], strict=True)))
+    graph.output(call)
+    return fx.GraphModule({"program": module}, graph)
 
 
-def _call_layer(module: fx.GraphModule, node: fx.Node, argument: fx.Node, weight: str, layer: nn.Module) -> None:
-    """Call `layer` in place of `node`, under the name of the module that owned the weight."""
-    name = f"{weight.rpartition('.')[0] or weight}_layer".replace(".", "_")
-    if not hasattr(module, name):
+def _are_parameters(nodes: tuple[fx.Node | None, ...], parameters: Mapping[str, nn.Parameter]) -> bool:
+    """Weights computed in the graph, and those that are buffers, stay with the op that uses them."""
+    return all(node is None or (node.op == "get_attr" and str(node.target) in parameters) for node in nodes)
+
+
+def _call_layer(
+    module: fx.GraphModule,
+    node: fx.Node,
+    argument: fx.Node,
+    weights: tuple[str, ...],
+    layer: nn.Module,
+    made: dict[tuple[str, ...], str],
+) -> None:
+    """Call `layer` in place of `node`, named after the owner of its weights; calls with the same ones share it."""
+    key = (type(layer).__name__, *weights)
+    if key not in made:
+        name = f"{weights[0].rpartition('.')[0] or weights[0]}_layer".replace(".", "_")
+        while hasattr(module, name):  # another weight of the same owner
+            name += "_"
         module.add_submodule(name, layer)
+        made[key] = name
     with module.graph.inserting_before(node):
-        call = module.graph.call_module(name, (argument,))
+        call = module.graph.call_module(made[key], (argument,))
     call.meta = dict(node.meta)
     node.replace_all_uses_with(call)
     module.graph.erase_node(node)

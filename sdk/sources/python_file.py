@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -19,32 +21,41 @@ def load(spec: str) -> Model:
     """Call FUNCTION of FILE.py without arguments; raises SourceError FER-SRC-002 / -003 / -005."""
     path_text, _, name = spec.rpartition(":")
     path = Path(path_text).expanduser()
-    function = getattr(_import(path), name, None)
-    if not callable(function):
-        raise SourceError("FER-SRC-002", f"{path} has no function {name!r}.")
-    try:
-        returned = function()
-    except FerruleError:
-        raise
-    except Exception as error:
-        raise SourceError("FER-SRC-003", f"{spec} raised {type(error).__name__}: {error}") from error
+    if not path.is_file():
+        raise SourceError("FER-SRC-002", f"{path} does not exist.", "Give FILE.py:FUNCTION.")
+    with _importing_from(path.resolve().parent):
+        function = getattr(_import(path), name, None)
+        if not callable(function):
+            raise SourceError("FER-SRC-002", f"{path} has no function {name!r}.")
+        try:
+            returned = function()
+        except FerruleError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise SourceError("FER-SRC-003", f"{spec} raised {type(error).__name__}: {error}") from error
     return _as_model(spec, path, name, returned)
 
 
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """The file's neighbours can be imported, from its top and from within its function."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
 def _import(path: Path) -> Any:
-    if not path.is_file():
-        raise SourceError("FER-SRC-002", f"{path} does not exist.", "Give FILE.py:FUNCTION.")
     spec = spec_from_file_location(f"_ferrule_user_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickles in the file look themselves up there
-    sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SourceError("FER-SRC-003", f"{path} fails to import: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
     return module
 
 

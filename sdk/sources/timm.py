@@ -28,8 +28,9 @@ def load(spec: str) -> Model:
         close = timm.list_models(f"*{name[:6]}*")[:5]
         hint = f"Close names: {', '.join(close)}." if close else "See timm.list_models()."
         raise SourceError("FER-SRC-002", f"timm {timm.__version__} has no model {name!r}.", hint)
-    torch.manual_seed(0)
-    module = timm.create_model(name, pretrained=False).eval()
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it was
+        torch.manual_seed(0)
+        module = timm.create_model(name, pretrained=False).eval()
     notes: tuple[str, ...] = ("weights are random (seed 0): timm:NAME@FILE loads a checkpoint",)
     if checkpoint:
         _load_weights(module, Path(checkpoint))
@@ -54,5 +55,5 @@ def _load_weights(module: object, path: Path) -> None:
     try:
         load_checkpoint(module, str(path), strict=True)
     except Exception as error:
-        first = str(error).strip().splitlines()[0][:300]
+        first = (str(error).strip().splitlines() or ["no message"])[0][:300]
         raise SourceError("FER-SRC-003", f"Checkpoint {path} does not fit: {type(error).__name__}: {first}") from error

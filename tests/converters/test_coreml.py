@@ -265,6 +265,44 @@ def test_states_live_between_calls(tmp_path: Path) -> None:
     assert outs == [2, 4, 6]
 
 
+class Masked(nn.Module):
+    """Attention with the mask that transformers makes; float16 holds no -3.4e38."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        scores = x @ x.transpose(1, 2) + (1.0 - mask[:, None].float()) * torch.finfo(torch.float32).min
+        return torch.softmax(scores, -1) @ x
+
+
+def test_masks_beyond_float16_do_not_become_nan(tmp_path: Path) -> None:
+    x, mask = torch.randn(1, 6, 16), torch.tensor([[1, 1, 1, 1, 0, 0]])
+    program, session = build(tmp_path, Masked(), x, mask)
+    out = session.run({"x": x.numpy(), "mask": mask.numpy()})["output"]
+    assert cosine(out, eager(Masked(), x, mask)) > 0.9999
+    assert any("float16's range" in note for note in program.notes)
+
+
+def test_booleans_integers_and_scalars_cross_the_boundary(tmp_path: Path) -> None:
+    class Mixed(nn.Module):
+        def forward(self, x: Tensor, flag: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return torch.where(flag, x, -x) * t, x > 0, x.argmax(-1)
+
+    inputs = (torch.randn(2, 3), torch.tensor([[True, False, True]] * 2), torch.tensor(2.5))
+    program, session = build(tmp_path, Mixed(), *inputs)
+    names = [spec.name for spec in program.entry_points["forward"].inputs]
+    outs = session.run({n: v.numpy() for n, v in zip(names, inputs, strict=True)})
+    for out, want in zip(outs.values(), eager(Mixed(), *inputs), strict=True):
+        assert np.allclose(out, want.numpy(), atol=2e-3)
+    assert [o.dtype for o in outs.values()] == [np.float32, np.bool_, np.int32]
+
+
+def test_an_input_handed_through_is_refused(tmp_path: Path) -> None:
+    class Through(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x + 1
+
+    assert "'x'" in refused(LoweringError, "FER-LOW-001", lambda: build(tmp_path, Through(), torch.ones(2)))
+
+
 def refused(kind: type[Exception], code: str, call: Callable[[], Any]) -> str:
     with pytest.raises(kind) as caught:
         call()

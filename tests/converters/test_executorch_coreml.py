@@ -180,6 +180,19 @@ def test_several_entry_points_share_their_weights(tmp_path: Path) -> None:
     session.close()
 
 
+def test_an_input_that_nothing_reads_stays_in_the_signature(tmp_path: Path) -> None:
+    class Lazy(nn.Module):
+        def forward(self, x: Tensor, unused: Tensor) -> Tensor:
+            scores = x + (1.0 - (x > 0).float()) * torch.finfo(torch.float32).min
+            return torch.softmax(scores, -1)
+
+    x = torch.tensor([[1.0, -1.0, 2.0]])
+    _, session = build(tmp_path, Lazy(), x, torch.ones(1))
+    out = session.run({"x": x.numpy(), "unused": np.ones(1, np.float32)})["output"]
+    session.close()
+    assert cosine(out, eager(Lazy(), x, x)) > 0.9999
+
+
 def test_refusals(tmp_path: Path) -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -30,11 +30,12 @@ TOKENS = Dim("tokens", 1, 64)
 BATCH = Dim("batch", 1, 8)
 
 # bits, group, activation, and the largest error relative to the largest output. Codecs whose inputs ONNX Runtime
-# rounds to int8 in another way than the reference may differ by what int8 costs; the others must not.
+# rounds to int8 in another way than the reference may differ by what int8 costs, those whose inputs it takes as
+# 16 bits by what these cost; the others must not.
 CODECS = [
-    pytest.param(8, 0, 0, 1e-5, id="w8"),
+    pytest.param(8, 0, 0, 1e-4, id="w8"),
     pytest.param(8, 0, 1, 1e-5, id="w8a8"),
-    pytest.param(8, 32, 0, 1e-5, id="w8g32"),
+    pytest.param(8, 32, 0, 1e-4, id="w8g32"),
     pytest.param(8, 32, 1, 3e-2, id="w8g32a8"),
     pytest.param(4, 32, 0, 1e-5, id="w4g32"),
     pytest.param(4, 32, 1, 3e-2, id="w4g32a8"),
@@ -280,6 +281,27 @@ def test_entry_points_share_their_weights(tmp_path: Path) -> None:
     for name, entry in entries.items():
         with torch.no_grad():
             assert relative_error(run(program, tmp_path, inputs, name)[0], entry.module(inputs["x"])) < 1e-5
+
+
+def test_weights_beyond_the_limit_of_a_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ferrule.converters.onnx_file._LIMIT", 100_000)
+    layer, x = nn.Linear(200, 200), torch.randn(2, 200)
+    program = build(make_model(layer, {"x": x}), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"forward.onnx", "weights.bin"}
+    assert (tmp_path / "forward.onnx").stat().st_size < 2_000
+    with torch.no_grad():
+        assert relative_error(run(program, tmp_path, {"x": x})[0], layer(x)) < 1e-5
+
+
+@pytest.mark.parametrize(("bits", "group", "activation"), [(8, 0, 0), (8, 0, 1), (4, 32, 0)])
+def test_layer_that_runs_twice_is_stored_once(tmp_path: Path, bits: int, group: int, activation: int) -> None:
+    layer, x = make_linear(64, 64, bits, group, activation), torch.randn(3, 64)
+    module = nn.Sequential(layer, nn.ReLU(), layer)
+    program = build(make_model(module, {"x": x}), tmp_path)
+    assert {row.kind: row.elements for row in program.weights}["linear"] == 64 * 64
+    with torch.no_grad():
+        wanted = module(x)
+    assert relative_error(run(program, tmp_path, {"x": x})[0], wanted) < (1e-2 if activation else 1e-4)
 
 
 class Clashing(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from ferrule.codec import encode_affine
 from ferrule.coded import CodedLinear
 from ferrule.errors import RecipeError
-from ferrule.model import Model
+from ferrule.model import Model, copy_module
 
 __all__ = ["code_linears", "input_importance", "replace_layers"]
 
@@ -55,11 +54,9 @@ def replace_layers(
 
 def _copy_with(module: nn.Module, found: Mapping[str, nn.Module]) -> nn.Module:
     """Copy the tree of modules; weights that stay are shared with the original, not copied."""
-    memo: dict[int, object] = {id(t): t for t in (*module.parameters(), *module.buffers())}
-    memo.update({id(module.get_submodule(name)): new for name, new in found.items() if name})
     if "" in found:
         return found[""]
-    return copy.deepcopy(module, memo)
+    return copy_module(module, {id(module.get_submodule(name)): new for name, new in found.items()})
 
 
 def code_linears(
