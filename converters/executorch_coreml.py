@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coreml.lower import (
     bound_constants,
-    bucket_lengths,
     check_device,
     check_graph,
     describe,
@@ -36,6 +35,7 @@ from ferrule.converters.coreml.lower import (
     quiet,
     read_weights,
     register_ops,
+    static_lengths,
 )
 from ferrule.converters.coreml.mil import load
 from ferrule.device_profiles import DeviceProfile
@@ -80,7 +80,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     check_device(device, target, graphs)
     graphs, decoded = hold_codecs(graphs, target, expand)
     signatures = {
-        name: replace(graph.signature, buckets=bucket_lengths(graph.signature)) for name, graph in graphs.items()
+        name: replace(graph.signature, buckets=static_lengths(graph.signature)) for name, graph in graphs.items()
     }
     file = folder / _FILE
     with quiet():

@@ -16,23 +16,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.buckets import bucket_lengths
 from ferrule.converters.coded_sites import recapture
 from ferrule.converters.litert_contents import delegation_table, signature_dtypes, stored_weights
 from ferrule.converters.litert_flatbuffer import place_sites, read_model, rename_signatures, write_model
 from ferrule.converters.litert_sites import SiteBook, choose_form, register_mark
 from ferrule.errors import LoweringError
 from ferrule.model import Captured
-from ferrule.program import Dim, Program, Signature, TensorSpec, bucket_name
+from ferrule.program import Program, Signature, TensorSpec, bucket_name
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ferrule.device_profiles import DeviceProfile
 
-__all__ = ["BUCKETS", "bucket_lengths", "lower"]
+__all__ = ["lower"]
 
-BUCKETS = (32, 128, 512)
-"""Lengths of the static programs of an entry point with a dynamic axis, clipped to the axis's range."""
 
 _FILE = "model.tflite"
 _PACKAGES = ("litert-torch", "litert-converter", "ai-edge-litert", "torch")
@@ -76,13 +75,6 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         notes=tuple(book.notes + _notes(book, entry_points)),
         tools=_tools(),
     )
-
-
-def bucket_lengths(dim: Dim) -> tuple[int, ...]:
-    """The lengths of BUCKETS clipped to the dim's range; its longest where all of BUCKETS are too short."""
-    if dim.min > BUCKETS[-1]:
-        return (dim.max,)
-    return tuple(sorted({min(max(length, dim.min), dim.max) for length in BUCKETS}))
 
 
 def _pieces(name: str, graph: Captured, book: SiteBook) -> list[_Piece]:

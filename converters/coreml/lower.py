@@ -30,6 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.buckets import BUCKETS, bucket_lengths
 from ferrule.converters.coreml.constants import Inline, Stored, TensorType
 from ferrule.converters.coreml.mil import MilFunction, MilOp, MilProgram, Operand, load
 from ferrule.device_profiles import DeviceProfile, check_format, choose_target
@@ -44,9 +45,7 @@ if TYPE_CHECKING:
     from ferrule.model import Captured
 
 __all__ = [
-    "BUCKETS",
     "bound_constants",
-    "bucket_lengths",
     "check_device",
     "check_graph",
     "describe",
@@ -60,10 +59,9 @@ __all__ = [
     "read_weights",
     "register_ops",
     "signature_of",
+    "static_lengths",
 ]
 
-BUCKETS = (32, 128, 512)
-"""Lengths of the static functions that stand for a dynamic axis, clipped to its range."""
 
 HALF_MAX = 65504.0
 """The largest finite float16."""
@@ -83,7 +81,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     """
     check_device(device, "coreml", graphs)
     graphs, decoded = hold_codecs(graphs, "coreml", expand)
-    buckets = {name: bucket_lengths(graph.signature) for name, graph in graphs.items()}
+    buckets = {name: static_lengths(graph.signature) for name, graph in graphs.items()}
     package = folder / _PACKAGE
     with tempfile.TemporaryDirectory() as scratch, quiet():
         register_ops()
@@ -134,7 +132,7 @@ def check_device(device: DeviceProfile, target: str, graphs: Mapping[str, Captur
             check_format(device, target, f"int{site.codec.bits}-{blocks}")
 
 
-def bucket_lengths(signature: Signature) -> tuple[int, ...]:
+def static_lengths(signature: Signature) -> tuple[int, ...]:
     """Lengths of static functions for the one dynamic axis, or () where a range of lengths must do.
 
     A range is kept where there are several axes, or where a dynamic input may not be padded.
@@ -143,7 +141,7 @@ def bucket_lengths(signature: Signature) -> tuple[int, ...]:
     if len(signature.dims) != 1 or any(spec.name not in signature.padding for spec in moving):
         return ()
     (dim,) = signature.dims.values()
-    return tuple(sorted({min(max(length, dim.min), dim.max) for length in BUCKETS}))
+    return bucket_lengths(dim)
 
 
 @contextmanager

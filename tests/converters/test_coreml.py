@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ferrule.codec import Affine, encode_affine
 from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
-from ferrule.converters.coreml.lower import BUCKETS, bucket_lengths, lower
+from ferrule.converters.buckets import BUCKETS
+from ferrule.converters.coreml.lower import lower, static_lengths
 from ferrule.converters.coreml.mil import MilFunction, MilOp
 from ferrule.converters.coreml.mil import load as read_package
 from ferrule.device_profiles import load
@@ -230,10 +231,10 @@ def test_axes_that_may_not_be_padded_stay_a_range(tmp_path: Path) -> None:
 def test_bucket_lengths_are_clipped_to_the_axis() -> None:
     spec = TensorSpec("ids", "int64", (1, "n"))
     wide = Signature((spec,), (), {"n": Dim("n", 2, 4096)}, {"ids": 0})
-    assert bucket_lengths(wide) == BUCKETS
-    assert bucket_lengths(replace(wide, dims={"n": Dim("n", 2, 100)})) == (32, 100)
-    assert bucket_lengths(replace(wide, dims={"n": Dim("n", 300, 400)})) == (300, 400)
-    assert bucket_lengths(replace(wide, padding={})) == ()
+    assert static_lengths(wide) == BUCKETS
+    assert static_lengths(replace(wide, dims={"n": Dim("n", 2, 100)})) == (32, 100)
+    assert static_lengths(replace(wide, dims={"n": Dim("n", 300, 400)})) == (300, 400)
+    assert static_lengths(replace(wide, padding={})) == ()
 
 
 def test_several_entry_points_share_their_weights(tmp_path: Path) -> None:

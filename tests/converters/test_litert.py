@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ferrule.codec import Affine, encode_affine
 from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
-from ferrule.converters.litert import bucket_lengths, lower
+from ferrule.converters.buckets import bucket_lengths
+from ferrule.converters.litert import lower
 from ferrule.converters.litert_flatbuffer import op_name, read_model
 from ferrule.device_profiles import load
 from ferrule.errors import BundleError, LoweringError
@@ -341,7 +342,15 @@ def test_an_op_in_place_on_a_temporary_is_no_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "lengths"),
-    [(2, 256, (32, 128)), (2, 64, (32, 64)), (2, 20, (20,)), (50, 90, (50, 90)), (200, 300, (300,)), (2, 32, (32,))],
+    [
+        (2, 256, (32, 128, 256)),
+        (2, 64, (32, 64)),
+        (2, 20, (20,)),
+        (50, 90, (50, 90)),
+        (200, 300, (200, 300)),
+        (2, 32, (32,)),
+        (600, 700, (700,)),
+    ],
 )
 def test_buckets_fit_the_range(low: int, high: int, lengths: tuple[int, ...]) -> None:
     assert bucket_lengths(Dim("n", low, high)) == lengths
