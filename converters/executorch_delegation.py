@@ -58,8 +58,8 @@ def look_at(graph: fx.GraphModule, rules: Collection[str], reasons: Mapping[str,
 def delegation_rows(pte: Pte, placements: Mapping[str, Placement]) -> tuple[OpRow, ...]:
     """A row for every kind of op, unit, reason and source line.
 
-    That a delegate is called, and which kernels run beside it, stands in the file: hence the basis `measured`. Which ops
-    a delegate holds is read off the graph that it was made from.
+    That a delegate is called, and which kernels run beside it, stands in the file: hence the basis `measured`.
+    Which ops a delegate holds is read off the graph that it was made from.
     """
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for method in pte.methods:
@@ -78,7 +78,7 @@ def source_line(node: fx.Node) -> str:
     for line in reversed(lines):
         if line.startswith('File "'):
             path, _, rest = line[6:].partition('", line ')
-            if not any(part in path for part in _TOOLKITS):
+            if not any(part in f"/{path}" for part in _TOOLKITS):
                 return f"{'/'.join(path.split('/')[-2:])}:{rest.split(',')[0]}"
     return ""
 
@@ -115,9 +115,9 @@ def _reason(node: fx.Node, rules: Collection[str], reasons: Mapping[str, str]) -
     if others:
         return f"XNNPACK computes in float32; this op handles {', '.join(others)}"
     reason = reasons.get(node.name, "")
-    if reason == "invalid dtype":
-        return "XNNPACK takes no length that is known at run time only"
-    name = str(getattr(node.target, "__name__", node.target)).partition(".")[2]
+    if reason == "invalid dtype" or "SymInt" in reason or "ymbolic" in reason:
+        return "XNNPACK takes no length here that is known at run time only"
+    name = _full_name(node).partition(".")[2]
     if not reason and name not in rules:
         return f"ExecuTorch has no XNNPACK rule for {name}"
     return reason or "a delegate with it would wait for its own output"
@@ -132,9 +132,13 @@ def _tensors(values: list[Any]) -> Iterator[Any]:
 
 
 def _op_name(node: fx.Node) -> str:
-    """`aten.add` from whichever way the target spells it."""
-    name = str(getattr(node.target, "__name__", node.target))
-    if not name.startswith("aten") and str(node.target).startswith("aten."):
-        name = str(node.target)  # aten.sym_size.int and its kind
-    parts = name.split(".")
-    return ".".join(parts[:2]) if len(parts) > 1 else f"python.{name}"
+    """`aten.add` for `aten.add.Tensor`."""
+    return ".".join(_full_name(node).split(".")[:2])
+
+
+def _full_name(node: fx.Node) -> str:
+    """`aten.add.Tensor` from whichever way the target spells it; `python.mul` for what is no op of torch."""
+    plain, name = str(node.target), str(getattr(node.target, "__name__", node.target))
+    if plain.startswith("aten."):
+        return plain
+    return name if "." in name else f"python.{name}"

@@ -4,9 +4,9 @@
                                                   linear ── y      one XNNPACK fully-connected op
     codes ── dequantize with our scales ──────────┘
 
-XNNPACK holds int8 and int4 with a float32 scale a row, and int4 with a bfloat16 scale for every 32 columns or a multiple
-of that, the latter with int8 activations only. ExecuTorch's own partitioner takes the pattern only with quantized
-activations; the rule for float ones is in `executorch_partition`.
+XNNPACK holds int8 and int4 with a float32 scale a row, and int4 with a bfloat16 scale for every 32 columns (or a
+multiple of that), the latter with int8 activations only. ExecuTorch's own partitioner takes the pattern only with
+quantized activations; the rule for float ones is in `executorch_partition`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _linear(site: CodedSite, notes: dict[str, None]) -> nn.Module:
 
 
 def _quantize_rows(x: Tensor) -> Tensor:
-    """Quantize and dequantize, a row at a time, by ops that are cheap to trace (torchao's own take 10 times as long)."""
+    """Quantize and dequantize, a row at a time, by ops that have kernels for fake tensors: torchao's trace slowly."""
     import torch
     import torch.ao.quantization.fx._decomposed  # noqa: F401  defines the ops
 
@@ -153,9 +153,7 @@ def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:
     from executorch.exir.passes import _quant_patterns_and_replacements  # noqa: F401  defines embedding_byte
     from executorch.kernels import quantized  # noqa: F401  and this its out variant
 
-    notes[
-        "The int8 embedding needs ExecuTorch's quantized kernels (quantized_ops_lib) linked into the app."
-    ] = None
+    notes["The int8 embedding needs ExecuTorch's quantized kernels (quantized_ops_lib) linked into the app."] = None
 
     class Embedding(torch.nn.Module):
         codes: Tensor
@@ -168,9 +166,7 @@ def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:
             self.register_buffer("scales", scales.clone() if site.codec.group else scales[:, 0].clone())
 
         def forward(self, indices: Tensor) -> Tensor:
-            y: Tensor = torch.ops.quantized_decomposed.embedding_byte(
-                self.codes, self.scales, None, -128, 127, indices
-            )
+            y: Tensor = torch.ops.quantized_decomposed.embedding_byte(self.codes, self.scales, None, -128, 127, indices)
             return y
 
     return Embedding()

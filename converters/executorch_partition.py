@@ -1,7 +1,8 @@
 """What XNNPACK takes: ExecuTorch's partitioner, one rule of ours more, and its reasons for what it leaves.
 
-XNNPACK multiplies float inputs with int8 weights (a scale a row) by kernels of its own, but ExecuTorch's rule for linear
-layers asks for quantized inputs as well. Ours lets float inputs through; the file and the runtime need nothing new.
+XNNPACK multiplies float inputs with int8 or int4 weights (a scale a row) by kernels of its own, but ExecuTorch's rule
+for linear layers asks for quantized inputs as well. Ours lets float inputs through; the file and the runtime need
+nothing new.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ _LOGGER = "executorch.backends.xnnpack.partition.config"
 
 
 def make_partitioner() -> Any:
-    """ExecuTorch's XNNPACK partitioner whose rule for linear layers also takes float inputs with int8 weights."""
+    """ExecuTorch's XNNPACK partitioner whose rule for linear layers also takes float inputs with integer weights."""
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS, LinearConfig
     from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_per_channel_group
 
-    class Linear(LinearConfig):  # type: ignore[misc]
+    class Linear(LinearConfig):
         def _has_float_inputs(self, node: Any) -> bool:
             x, weight = node.args[:2]
             return len(node.args) == 2 and is_dequant(weight) and not (is_dequant(x) or is_per_channel_group(weight))

@@ -82,7 +82,7 @@ def _open_layer_norm(program: ExportedProgram) -> None:
     aten = torch.ops.aten
     for node in _calls(program, aten.layer_norm.default):
         x, shape, *rest = node.args
-        weight, bias, eps = (*rest[:3], *(None, None, 1e-5)[len(rest) :])
+        weight, bias, eps = (rest + [None, None, 1e-5][len(rest) :])[:3]
         if len(shape) != 1 or not isinstance(shape[0], int) or x.meta["val"].dtype != torch.float32:
             continue
         row = _mean_row(program, shape[0])
@@ -228,8 +228,9 @@ def _bound(program: ExportedProgram, node: fx.Node) -> float:
 
 
 _BOUNDED = frozenset(
-    "add sub rsub mul masked_fill where maximum minimum to _to_copy view reshape expand unsqueeze squeeze slice select "
-    "permute transpose clone contiguous alias neg tril triu".split()
+    ("add", "sub", "rsub", "mul", "masked_fill", "where", "maximum", "minimum", "to", "_to_copy", "view", "reshape")
+    + ("expand", "unsqueeze", "squeeze", "slice", "select", "permute", "transpose", "clone", "contiguous", "alias")
+    + ("neg", "tril", "triu")
 )
 
 
@@ -277,7 +278,7 @@ def _starts_flat(node: fx.Node) -> bool:
 
 def _has_one(node: Any) -> bool:
     """Four axes, the first of length one."""
-    value = getattr(node, "meta", {}).get("val")
+    value: Any = getattr(node, "meta", {}).get("val")
     return hasattr(value, "shape") and len(value.shape) == 4 and isinstance(value.shape[0], int) and value.shape[0] == 1
 
 
@@ -300,8 +301,8 @@ def _can_be_flat(node: fx.Node) -> bool:
     if node.target == aten.matmul.default:
         return all(_has_one(a) for a in node.args)
     if node.target == aten.softmax.int:
-        return bool(node.args[1] % 4 != 0)  # type: ignore[operator]
-    return node.target == aten.transpose.int and 0 not in (node.args[1] % 4, node.args[2] % 4)  # type: ignore[operator]
+        return bool(node.args[1] % 4 != 0)
+    return node.target == aten.transpose.int and 0 not in (node.args[1] % 4, node.args[2] % 4)
 
 
 def _is_even_product(node: fx.Node) -> bool:
@@ -326,14 +327,14 @@ def _flatten(node: fx.Node, flat: dict[fx.Node, fx.Node]) -> fx.Node:
         new.meta.update({k: v for k, v in node.meta.items() if k in ("stack_trace", "nn_module_stack")})
     elif _is_view(node):
         source = node.args[0]
-        source = _flatten(source, flat) if _can_be_flat(source) else source  # type: ignore[arg-type,assignment]
-        new = _call(node, torch.ops.aten.reshape.default, source, node.args[1][1:])  # type: ignore[index]
+        source = _flatten(source, flat) if _can_be_flat(source) else source
+        new = _call(node, torch.ops.aten.reshape.default, source, node.args[1][1:])
     else:
-        args = [_flatten(a, flat) if _has_one(a) else a for a in node.args]  # type: ignore[arg-type]
+        args = [_flatten(a, flat) if _has_one(a) else a for a in node.args]
         if node.target == torch.ops.aten.softmax.int:
-            args[1] = args[1] % 4 - 1  # type: ignore[operator]
+            args[1] = args[1] % 4 - 1
         elif node.target == torch.ops.aten.transpose.int:
-            args[1:3] = [a % 4 - 1 for a in args[1:3]]  # type: ignore[operator]
+            args[1:3] = [a % 4 - 1 for a in args[1:3]]
         target = torch.ops.aten.bmm.default if _is_even_product(node) else node.target
         new = _call(node, target, *args)
     flat[node] = new

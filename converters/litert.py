@@ -185,8 +185,9 @@ def _signature(name: str, graph: Captured, path: Path) -> Signature:
 
 def _notes(book: SiteBook, entry_points: Mapping[str, Signature]) -> list[str]:
     notes = []
-    if any(site.codec.group for site in book.sites):
-        notes.append("XNNPACK rounds the float16 scale of a group to bfloat16 when it packs the weights at load time.")
+    groups = (site.codec.scales for site in book.sites if site.codec.group)
+    if any(not bool((scales == scales.bfloat16().float()).all()) for scales in groups):
+        notes.append("XNNPACK rounds the scales of groups to bfloat16 when it packs the weights at load time.")
     if any(choose_form(site) == "dequantize" for site in book.sites):
         notes.append(
             "Weight-only int8 layers are int8 in the file and are dequantized to float32 when the file is loaded: "

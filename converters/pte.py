@@ -132,7 +132,8 @@ def _read_method(plan: Any, segments: list[Segment]) -> Method:
 def _locate(processed: Any, segments: list[Segment]) -> Segment:
     """Where a delegate's blob lies; one that is inlined in the flatbuffer has no range of its own."""
     if processed.location.name == "SEGMENT":
-        return segments[processed.index]
+        segment: Segment = segments[processed.index]
+        return segment
     return Segment(0, 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -268,7 +269,8 @@ def _name_outputs(name: str, entry: EntryPoint) -> tuple[str, ...]:
     if len(leaves) == 1 and not leaves[0][0]:
         return ("output",)
     names = ["_".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path) for path, _ in leaves]
-    return tuple(f"output_{n}" if n.isdigit() else n for n in names)
+    plain = [re.sub(r"\W", "_", n, flags=re.ASCII) for n in names]  # targets want identifiers
+    return tuple(f"output_{n}" if n[:1].isdigit() else n for n in plain)
 
 
 def _signature(program: ExportedProgram, entry: EntryPoint, outputs: tuple[str, ...]) -> Signature:

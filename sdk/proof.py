@@ -51,6 +51,8 @@ def answer(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> tuple[t
     """
     import torch
 
+    from ferrule.model import unchanged
+
     module.eval()
     answers: list[tuple[Tensor, ...]] = []
     size = 0

@@ -1,7 +1,7 @@
 """Engine of .pte files: ExecuTorch's own runtime, as its Python wheel brings it.
 
-The wheel's bindings take and return torch tensors, so torch is loaded. The number of threads belongs to the process: the
-wheel has one thread pool for all programs, and opening an engine sets it for those that are open already.
+The wheel's bindings take and return torch tensors, so torch is loaded. The number of threads belongs to the process:
+the wheel has one thread pool for all programs, and opening an engine sets it for those that are open already.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ the same modules to act on that they find in a user's own code.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,11 @@ def load(spec: str) -> Model:
     if not path.is_file():
         raise SourceError("FER-SRC-002", f"{path} does not exist.")
     try:
+        # torch does not look at the archive's checksums, and damaged weights would go unnoticed.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
         program = torch.export.load(path)
     except Exception as error:
         first = (str(error).strip().splitlines() or ["no message"])[0][:300]

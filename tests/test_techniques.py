@@ -1,0 +1,292 @@
+"""What holds for every technique of the catalogue, and what each one does to a small model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ferrule.catalog import TECHNIQUES
+from ferrule.codec import decode
+from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
+from ferrule.errors import InputError, ModelError, RecipeError
+from ferrule.flow import compress
+from ferrule.model import EntryPoint, Model, as_model
+from ferrule.policy import Forward
+from ferrule.proof import answer
+
+ROWS = sorted(TECHNIQUES)
+LINEAR = ["w4g32", "w8", "w8a8"]
+OTHER_OPTIONS = {
+    "emb8": {"min_rows": 16, "skip": ["other*"]},
+    "w4g32": {"rounding": "rtn", "activations": "none", "skip": ["head"]},
+    "w8": {"skip": ["head", "tied.*"]},
+    "w8a8": {"skip": ["head"]},
+}
+
+
+class Small(nn.Module):
+    """A table, two linear layers that are one, a head, and a convolution that no technique touches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(2048, 64)
+        self.first = nn.Linear(64, 64)
+        self.again = self.first
+        self.norm = nn.LayerNorm(64)
+        self.conv = nn.Conv1d(64, 64, 1)
+        self.head = nn.Linear(64, 8, bias=False)
+
+    def forward(self, ids: Tensor, weight: Tensor) -> Tensor:
+        x = self.table(ids) * weight[..., None]
+        x = self.norm(x + torch.relu(self.again(torch.relu(self.first(x)))))
+        y: Tensor = self.head(x + self.conv(x.transpose(1, 2)).transpose(1, 2))
+        return y
+
+
+@pytest.fixture
+def small() -> Model:
+    torch.manual_seed(3)
+    inputs = {"ids": torch.arange(24).view(2, 12) * 85, "weight": torch.rand(2, 12) + 0.5}
+    return as_model(Small(), inputs)
+
+
+def module_of(model: Model) -> nn.Module:
+    return model.entry_points["forward"].module
+
+
+def run(model: Model, name: str, data: list[Mapping[str, Tensor]] | None = None, **options: object) -> Model:
+    row = TECHNIQUES[name]
+    return row.function()(model, row.read_options(options), data)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_options_are_frozen_and_survive_json(name: str) -> None:
+    row = TECHNIQUES[name]
+    options = row.options_type()()
+    assert is_dataclass(options) and row.read_options({}) == options
+    with pytest.raises(AttributeError):
+        setattr(options, fields(options)[0].name, None)
+    for given in ({}, OTHER_OPTIONS[name]):
+        read = row.read_options(given)
+        assert row.read_options(json.loads(json.dumps(asdict(read)))) == read
+    changed = row.read_options(OTHER_OPTIONS[name])
+    assert set(OTHER_OPTIONS[name]) == {f.name for f in fields(options)}
+    assert all(getattr(changed, f.name) != getattr(options, f.name) for f in fields(options))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_model_given_is_not_changed(name: str, small: Model) -> None:
+    module = module_of(small)
+    structure = [(n, type(m), id(m), m.training) for n, m in module.named_modules(remove_duplicate=False)]
+    weights = {n: (id(p), p.detach().clone()) for n, p in module.named_parameters()}
+    coded = run(small, name)
+    assert [(n, type(m), id(m), m.training) for n, m in module.named_modules(remove_duplicate=False)] == structure
+    for key, parameter in module.named_parameters():
+        assert id(parameter) == weights[key][0] and torch.equal(parameter, weights[key][1])
+    assert small.history == () and coded.history == (name,) and coded.source == small.source
+    # What was not coded is shared, not copied.
+    assert module_of(coded).get_parameter("conv.weight") is module.get_parameter("conv.weight")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_same_model_gives_the_same_codes(name: str, small: Model) -> None:
+    first, second = (module_of(run(small, name)).state_dict() for _ in range(2))
+    assert list(first) == list(second)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_answer_stays_close(name: str, small: Model) -> None:
+    rows = [small.entry_points["forward"].inputs]
+    before = answer(module_of(small), rows)[0][0]
+    after = answer(module_of(run(small, name)), rows)[0][0]
+    assert after.shape == before.shape and after.dtype == before.dtype
+    cosine = nn.functional.cosine_similarity(before.flatten(), after.flatten(), dim=0)
+    assert TECHNIQUES[name].min_cosine <= cosine < 1
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_coded_model_is_exported_whole(name: str, small: Model) -> None:
+    coded = run(small, name)
+    entry = coded.entry_points["forward"]
+    program = torch.export.export(entry.module, tuple(entry.inputs.values()))
+    ops = [str(n.target) for n in program.graph.nodes if n.op == "call_function"]
+    assert sum("ferrule.coded" in op for op in ops) == (1 if name == "emb8" else 3)
+    assert not any(("aten.embedding" if name == "emb8" else "aten.linear") in op for op in ops)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_a_shared_layer_stays_shared(name: str, small: Model) -> None:
+    module = module_of(run(small, name))
+    assert type(module.get_submodule("first")) is CodedLinear
+    assert module.get_submodule("first") is module.get_submodule("again")
+    assert type(module.get_submodule("conv")) is nn.Conv1d
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_a_layer_shared_by_entry_points_is_coded_once(name: str) -> None:
+    body = nn.Linear(64, 64)
+    x = torch.randn(1, 64)
+    one, two = (EntryPoint(nn.Sequential(body, nn.ReLU()).eval(), {"input": x}) for _ in range(2))
+    coded = run(Model({"one": one, "two": two}, "test", Forward("one")), name)
+    first, second = (coded.entry_points[n].module.get_submodule("0") for n in ("one", "two"))
+    assert type(first) is CodedLinear and first is second
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_a_model_that_is_itself_a_layer(name: str) -> None:
+    coded = run(as_model(nn.Linear(64, 4), (torch.randn(1, 64),)), name)
+    assert type(module_of(coded)) is CodedLinear
+
+
+@pytest.mark.parametrize(
+    ("skip", "left"),
+    [(("head",), {"head"}), (("first", "again"), {"first", "again"}), (("*d", "nothing"), {"head"}), ((), set())],
+)
+def test_skip_globs_leave_layers_alone(skip: tuple[str, ...], left: set[str], small: Model) -> None:
+    module = module_of(run(small, "w8", skip=skip))
+    kept = {n for n, m in module.named_modules(remove_duplicate=False) if type(m) is nn.Linear}
+    assert kept == left
+
+
+def test_a_subclass_with_a_behaviour_of_its_own_is_left_alone() -> None:
+    class Odd(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return -super().forward(x)
+
+    model = as_model(nn.Sequential(Odd(8, 8), nn.Linear(8, 8)), (torch.randn(1, 8),))
+    module = module_of(run(model, "w8"))
+    assert type(module.get_submodule("0")) is Odd and type(module.get_submodule("1")) is CodedLinear
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("w8", {"skip": ("*",)}, "0 of kind Linear matched outside skip=['*']"),
+        ("emb8", {"min_rows": 5000}, "1 of kind Embedding matched"),
+        ("emb8", {"skip": ("table",)}, "0 of kind Embedding matched outside"),
+    ],
+)
+def test_a_technique_that_finds_nothing_is_an_error(
+    name: str, options: dict[str, object], told: str, small: Model
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        run(small, name, **options)
+    assert caught.value.code == "FER-REC-002"
+    assert repr(name) in caught.value.message and told in caught.value.message
+
+
+def test_a_recipe_that_repeats_itself_is_an_error_not_a_no_op(small: Model) -> None:
+    with pytest.raises(RecipeError, match="'w8a8' found no layer") as caught:
+        compress(small, "w8-w8a8")
+    assert caught.value.code == "FER-REC-002"
+
+
+def test_a_module_that_cannot_be_copied_is_named() -> None:
+    class Holder(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(4, 4))
+            self.scaled = self.get_parameter("0.weight") * 2  # computed, so deepcopy refuses it
+
+    model = as_model(Holder().eval(), (torch.randn(1, 4),))
+    with pytest.raises(ModelError, match="Holder cannot be copied") as caught:
+        run(model, "w8")
+    assert caught.value.code == "FER-MOD-005"
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "group", "activation"),
+    [
+        ("w8", 8, 0, ACTIVATION_NONE),
+        ("w8a8", 8, 0, ACTIVATION_DYNAMIC),
+        ("w4g32", 4, 32, ACTIVATION_DYNAMIC),
+    ],
+)
+def test_linear_layers_get_the_codec_of_the_name(
+    name: str, bits: int, group: int, activation: int, small: Model
+) -> None:
+    layer = module_of(run(small, name)).get_submodule("head")
+    assert isinstance(layer, CodedLinear)
+    assert (layer.bits, layer.group, layer.activation) == (bits, group, activation)
+    weight = module_of(small).get_parameter("head.weight").detach()
+    assert float((decode(layer.codec) - weight).norm() / weight.norm()) < (0.01 if bits == 8 else 0.12)
+
+
+def test_w4g32_takes_float_activations_and_plain_rounding(small: Model) -> None:
+    layer = module_of(run(small, "w4g32", rounding="rtn", activations="none")).get_submodule("head")
+    searched = module_of(run(small, "w4g32")).get_submodule("head")
+    assert isinstance(layer, CodedLinear) and isinstance(searched, CodedLinear)
+    assert layer.activation == ACTIVATION_NONE
+    weight = module_of(small).get_parameter("head.weight").detach()
+    assert (decode(searched.codec) - weight).norm() < (decode(layer.codec) - weight).norm()
+
+
+def test_emb8_codes_large_tables_only() -> None:
+    class Tables(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.kinds = nn.Embedding(1024, 8), nn.Embedding(2, 8)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            y: Tensor = self.words(ids) + self.kinds(ids % 2)
+            return y
+
+    module = module_of(run(as_model(Tables(), (torch.arange(4)[None],)), "emb8"))
+    assert type(module.get_submodule("words")) is CodedEmbedding
+    assert type(module.get_submodule("kinds")) is nn.Embedding
+
+
+def calibrated(small: Model, rows: list[Mapping[str, Tensor]], name: str = "w4g32") -> Tensor:
+    codes: Tensor = module_of(compress(small, name, calibration=rows)).get_submodule("head").codes
+    return codes
+
+
+def test_calibration_weighs_the_error_of_w4g32_only(small: Model) -> None:
+    # Only the first dozen tokens ever occur, so some input features matter more than others.
+    rows = [{"ids": torch.full((2, 12), i), "weight": torch.rand(2, 12)} for i in range(3)]
+    plain = module_of(run(small, "w4g32")).get_submodule("head").codes
+    assert not torch.equal(calibrated(small, rows), plain)
+    assert torch.equal(calibrated(small, rows, "w8"), module_of(run(small, "w8")).get_submodule("head").codes)
+    assert not any(m._forward_pre_hooks for m in module_of(small).modules())
+
+
+def test_calibration_rows_may_name_the_inputs_in_any_order(small: Model) -> None:
+    rows = [{"ids": torch.full((2, 12), 5), "weight": torch.rand(2, 12)}]
+    turned = [dict(reversed(row.items())) for row in rows]
+    assert list(turned[0]) == ["weight", "ids"]
+    assert torch.equal(calibrated(small, turned), calibrated(small, rows))
+
+
+def test_proof_inputs_may_name_the_inputs_in_any_order(small: Model) -> None:
+    inputs = small.entry_points["forward"].inputs
+    model = replace(small, proof_inputs=(dict(reversed(inputs.items())),))
+    assert torch.equal(compress(model).proof_outputs[0][0], compress(small).proof_outputs[0][0])
+    with pytest.raises(InputError) as caught:
+        compress(replace(small, proof_inputs=({"ids": inputs["ids"]},)))
+    assert caught.value.code == "FER-INP-004"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        (lambda row: {"ids": row["ids"]}, "FER-INP-004", "['ids']"),
+        (lambda row: {**row, "extra": row["ids"]}, "FER-INP-004", "'extra'"),
+        (lambda row: {**row, "weight": row["weight"][:1]}, "FER-INP-005", "[1, 12]; allowed: [2, 12]"),
+        (lambda row: {**row, "weight": row["weight"].double()}, "FER-INP-006", "torch.float32 is needed"),
+        (lambda row: {**row, "weight": row["weight"] * torch.inf}, "FER-INP-006", "NaN or infinite"),
+        (lambda row: {**row, "weight": row["weight"].numpy()}, "FER-INP-002", "ndarray"),
+    ],
+)
+def test_calibration_rows_that_do_not_fit_are_refused(
+    change: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], code: str, told: str, small: Model
+) -> None:
+    row = small.entry_points["forward"].inputs
+    with pytest.raises(InputError) as caught:
+        compress(small, "w4g32", calibration=[row, change(row)])
+    assert caught.value.code == code and told in caught.value.message
+    assert "calibration sample 1" in caught.value.message
