@@ -6,8 +6,9 @@ from ferrule.program import Dim
 
 __all__ = ["BUCKETS", "bucket_lengths"]
 
-BUCKETS = (32, 128, 512)
-"""A sentence, a paragraph, the most that encoders take. Each program costs conversion time, and memory once loaded."""
+BUCKETS = (16, 64, 256, 512)
+"""A phrase, a sentence or two, a page, the most that encoders take: padding costs at most fourfold, and few programs
+cost conversion time and memory once loaded."""
 
 
 def bucket_lengths(dim: Dim) -> tuple[int, ...]:

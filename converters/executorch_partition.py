@@ -39,8 +39,17 @@ def make_partitioner() -> Any:
                 precision = ConfigPrecisionType.FP32
             return super()._get_output_deps(node, program, precision)
 
+    class Partitioner(XnnpackPartitioner):
+        def ops_to_not_decompose(self, program: Any) -> Any:
+            """The same ops, but decided once where that is possible: a second round of decomposing is saved."""
+            ops, accepts = super().ops_to_not_decompose(program)
+            present = [n for n in program.graph.nodes if n.op == "call_function" and n.target in ops]
+            if all(accepts(node) for node in present):
+                return sorted({node.target for node in present}, key=str), None
+            return ops, accepts
+
     rules = [Linear if rule is LinearConfig else rule for rule in ALL_PARTITIONER_CONFIGS]
-    return XnnpackPartitioner(configs=rules)
+    return Partitioner(configs=rules)
 
 
 @contextmanager

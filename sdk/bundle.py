@@ -166,7 +166,7 @@ def write_bundle(
         manifest["digest"] = _digest(manifest)
         _write_json(stage / "manifest.json", manifest)
         _swap(stage, out)
-    return Bundle(out, manifest)
+    return Bundle.open(out)
 
 
 def zip_bundle(bundle: Bundle, path: Path) -> Path:

@@ -14,7 +14,8 @@
     ├── BundleError             FER-BUN   a bundle is damaged, incomplete or of another schema
     └── OutputError             FER-OUT   the output folder cannot be written
 
-`docs/errors.md` has an entry for each code.
+`docs/errors.md` has an entry for each code. The native kernels (`ferrule.runtime._C`) know none of these classes: their
+FER-KER codes begin the text of a TypeError or ValueError.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -308,7 +309,10 @@ def test_names_that_clash_where_case_is_ignored_are_refused(bundle: Bundle, tmp_
     assert error.code == "FER-BUN-005" and "clash" in error.message
 
 
-def test_archives_that_are_damaged(bundle: Bundle, tmp_path: Path) -> None:
+def test_archives_that_are_damaged(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     path = zip_bundle(bundle, tmp_path / "net.zip")
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
@@ -323,7 +327,7 @@ def test_archives_that_are_damaged(bundle: Bundle, tmp_path: Path) -> None:
         path.write_bytes(data)
         error = refusal(path)
         assert error.code == "FER-BUN-005" and str(path) in error.message
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("ferrule-*/manifest.json.absent"))
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_failing_write_leaves_the_old_bundle_whole(

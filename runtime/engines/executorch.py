@@ -7,6 +7,7 @@ the wheel has one thread pool for all programs, and opening an engine sets it fo
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,8 +61,7 @@ def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int 
         warnings.simplefilter("ignore")
         from executorch.extension.pybindings import portable_lib
         from executorch.kernels import quantized  # noqa: F401  registers the quantized kernels
-    if portable_lib._threadpool_get_thread_count() != threads:
-        portable_lib._unsafe_reset_threadpool(threads)
+    _set_threads(portable_lib, threads)
     try:
         program = portable_lib._load_program(
             str(path), program_verification=portable_lib.Verification.InternalConsistency
@@ -71,6 +71,19 @@ def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int 
             "FER-BUN-021", f"ExecuTorch does not load {path.name}: {str(error).splitlines()[0]}.", "Build it again."
         ) from error
     return ExecutorchEngine(program, entry_points)
+
+
+def _set_threads(portable_lib: Any, threads: int) -> None:
+    """Size the pool. The C++ side reports what it reads about the CPU on stderr; that is kept off the terminal."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        if portable_lib._threadpool_get_thread_count() != threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _writable(array: NDArray[Any]) -> NDArray[Any]:

@@ -71,9 +71,10 @@ def command(
             parse_destination(text)
         for text in recipes:
             load_recipe(text)
+        loaded = load_model(model)
         with show_progress(quiet or as_json) as progress:
             results = deploy(
-                load_model(model),
+                loaded,
                 devices=devices,
                 recipe=list(recipes),
                 calibration=calibrate,

@@ -121,8 +121,8 @@ def bucketed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program
 def test_buckets_are_methods_that_share_one_package(bucketed: tuple[Program, Session, Path], tmp_path: Path) -> None:
     program, session, folder = bucketed
     packages = extract_mlpackages(folder / program.main, tmp_path)
-    assert program.entry_points["forward"].buckets == (32, 40)
-    assert set(packages) == {"forward_32", "forward_40"} and len(set(packages.values())) == 1
+    assert program.entry_points["forward"].buckets == (16, 40)
+    assert set(packages) == {"forward_16", "forward_40"} and len(set(packages.values())) == 1
     for length in (2, 32, 33):
         ids, mask = (torch.arange(length) * 5 % 101).view(1, length), torch.ones(1, length, dtype=torch.long)
         out = session.run({"ids": ids.numpy(), "mask": mask.numpy()})
@@ -133,8 +133,8 @@ def test_buckets_are_methods_that_share_one_package(bucketed: tuple[Program, Ses
 
 def test_weights_are_our_codes_in_the_delegate(bucketed: tuple[Program, Session, Path], tmp_path: Path) -> None:
     program, _, folder = bucketed
-    package = read_package(extract_mlpackages(folder / program.main, tmp_path)["forward_32"])
-    kinds = [op.kind for op in package.functions["forward_32"].ops]
+    package = read_package(extract_mlpackages(folder / program.main, tmp_path)["forward_16"])
+    kinds = [op.kind for op in package.functions["forward_16"].ops]
     assert kinds.count("constexpr_blockwise_shift_scale") == 2
     sizes = {w.kind: (w.elements, w.bytes) for w in program.weights}
     assert sizes["embedding"] == (101 * 32, 101 * 32 + 101 * 2)
@@ -145,15 +145,15 @@ def test_method_order_is_the_graphs_though_the_delegate_has_another(
     bucketed: tuple[Program, Session, Path], tmp_path: Path
 ) -> None:
     program, _, folder = bucketed
-    method = read_methods(folder / program.main, tmp_path)["forward_32"]
+    method = read_methods(folder / program.main, tmp_path)["forward_16"]
     assert method.inputs == ("ids", "mask") and len(method.outputs) == 2
     metadata = json.loads((method.package.parent / "metadata.json").read_text())
-    assert sorted(metadata["methods"]["forward_32"]["inputNames"]) == ["ids", "mask"]
+    assert sorted(metadata["methods"]["forward_16"]["inputNames"]) == ["ids", "mask"]
 
 
 def test_delegation_lists_every_op(bucketed: tuple[Program, Session, Path], tmp_path: Path) -> None:
     program, _, folder = bucketed
-    package = read_package(extract_mlpackages(folder / program.main, tmp_path)["forward_32"])
+    package = read_package(extract_mlpackages(folder / program.main, tmp_path)["forward_16"])
     ops = [op.kind for function in package.functions.values() for op in function.ops if op.kind != "const"]
     assert sum(row.count for row in program.delegation) == len(ops)
     assert all(row.reason and row.basis == "predicted" for row in program.delegation)

@@ -1,0 +1,31 @@
+"""The three edits that rewrites of a captured graph are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import fx
+    from torch.export import ExportedProgram
+
+__all__ = ["call", "calls", "swap"]
+
+
+def call(like: fx.Node, target: Any, *args: Any) -> fx.Node:
+    """A new call before `like`, of the same origin."""
+    with like.graph.inserting_before(like):
+        node = like.graph.call_function(target, args)
+    node.meta.update({k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack")})
+    return node
+
+
+def calls(program: ExportedProgram, target: Any) -> list[fx.Node]:
+    """All calls of an op, in graph order."""
+    return [n for n in program.graph.nodes if n.op == "call_function" and n.target == target]
+
+
+def swap(node: fx.Node, new: fx.Node) -> None:
+    """Put `new` where `node` is used."""
+    node.replace_all_uses_with(new)
+    new.meta.setdefault("val", node.meta.get("val"))
+    node.graph.erase_node(node)
