@@ -90,9 +90,7 @@ class CMakeBuild(build_ext):
             f"-Dpybind11_DIR={find_pybind11()}",
         ]
         if subprocess.run(configure).returncode != 0:
-            raise ToolMissing(
-                "cmake found no usable C++ compiler or Python headers (its output stands above)"
-            )
+            raise ToolMissing("cmake found no usable C++ compiler or Python headers (its output stands above)")
         # A compiler that is there and fails is a defect, never a reason to leave the extension out.
         jobs = str(self.parallel or os.cpu_count() or 1)
         subprocess.run([cmake, "--build", str(folder), "--config", "Release", "-j", jobs], check=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/build_memory.py [RECIPE] [DEVICE:TARGET …]
 
-Prints JSON. `pss_mb` counts a page that several processes share once (the sum of proportional set sizes), `rss_mb` counts
+Prints JSON. `pss_mb` counts a page that several processes share once (proportional set sizes), `rss_mb` counts
 it in each; the bar is 3 × the float32 model + 2 GB.
 """
 

@@ -40,9 +40,7 @@ def load_file(path: str | os.PathLike[str]) -> DeviceProfile:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         found = f"{path}: cannot be read ({error.strerror or error})"
-        raise DeviceError(
-            "FER-DEV-003", f"{found}; allowed: a JSON device file.", "Check the path."
-        ) from error
+        raise DeviceError("FER-DEV-003", f"{found}; allowed: a JSON device file.", "Check the path.") from error
     except UnicodeDecodeError as error:
         raise DeviceError("FER-DEV-003", f"{path}: not UTF-8 text; allowed: a JSON device file.") from error
     return parse_profile(text, str(path))

@@ -61,9 +61,7 @@ def _profile(fields: Fields, data: Any) -> DeviceProfile:
         fields.slug(data["name"], "name"),
         fields.line(data["title"], "title"),
         _facts(fields, data["facts"]),
-        tuple(
-            _cluster(fields, item, f"cpu[{i}]") for i, item in enumerate(_items(fields, data["cpu"], "cpu"))
-        ),
+        tuple(_cluster(fields, item, f"cpu[{i}]") for i, item in enumerate(_items(fields, data["cpu"], "cpu"))),
         accelerators,
         fields.fact(data["default_target"], "default_target", _TEXT),
         _targets(fields, data["targets"], reachable),
@@ -81,9 +79,7 @@ def _items(fields: Fields, data: Any, path: str) -> list[Any]:
 def _facts(fields: Fields, data: Any) -> dict[str, Fact]:
     required = tuple(name for name, spec in FACTS.items() if spec.required)
     fields.keys(data, "facts", required, tuple(name for name in FACTS if name not in required))
-    read = {
-        name: fields.fact(data[name], f"facts.{name}", spec) for name, spec in FACTS.items() if name in data
-    }
+    read = {name: fields.fact(data[name], f"facts.{name}", spec) for name, spec in FACTS.items() if name in data}
     for name in ("os_assumed", "os_current"):
         fields.version(data[name], f"facts.{name}")
     return read
@@ -131,9 +127,7 @@ def _target(fields: Fields, data: Any, path: str, reachable: tuple[str, ...]) ->
     if data["formats"] and not runs.flag():
         fields.refuse(f"{path}.formats", "formats are listed", "none, because the target does not run")
     units = {name: fields.fact(item, f"{path}.units.{name}", _TEXT) for name, item in data["units"].items()}
-    formats = {
-        name: _format(fields, item, f"{path}.formats.{name}") for name, item in data["formats"].items()
-    }
+    formats = {name: _format(fields, item, f"{path}.formats.{name}") for name, item in data["formats"].items()}
     return TargetSupport(runs, units, formats)
 
 
@@ -141,9 +135,7 @@ def _format(fields: Fields, data: Any, path: str) -> Format:
     fields.keys(data, path, ("accepted",), ("needs_os",))
     accepted = fields.fact(data["accepted"], f"{path}.accepted", _FLAG)
     _reasoned(fields, accepted, f"{path}.accepted")
-    return Format(
-        accepted, fields.version(data["needs_os"], f"{path}.needs_os") if "needs_os" in data else None
-    )
+    return Format(accepted, fields.version(data["needs_os"], f"{path}.needs_os") if "needs_os" in data else None)
 
 
 def _reasoned(fields: Fields, fact: Fact, path: str) -> None:
@@ -156,9 +148,7 @@ def _agree(fields: Fields, profile: DeviceProfile) -> None:
     ram = profile.facts["ram_gb"].number()
     variants = profile.facts["ram_variants_gb"].numbers()
     if ram != min(variants):
-        fields.refuse(
-            "facts.ram_gb.value", f"found {ram}", f"the smallest of ram_variants_gb, {min(variants)}"
-        )
+        fields.refuse("facts.ram_gb.value", f"found {ram}", f"the smallest of ram_variants_gb, {min(variants)}")
     for name in ("app_memory_mb", "app_memory_entitled_mb"):
         fact = profile.facts.get(name)
         if fact is not None and fact.number() > ram * 1024:

@@ -77,9 +77,7 @@ FACTS: Mapping[str, FactSpec] = {
     "os": FactSpec("text"),
     "os_assumed": FactSpec("text"),  # the lowest version that a build may count on
     "os_current": FactSpec("text"),
-    "int8_compute": FactSpec(
-        "flag", required=False
-    ),  # the ANE has the fast int8 by int8 path of A17 Pro and M4
+    "int8_compute": FactSpec("flag", required=False),  # the ANE has the fast int8 by int8 path of A17 Pro and M4
 }
 
 

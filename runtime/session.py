@@ -118,6 +118,8 @@ class Session:
 def _fit_dtype(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
     """Same kind of number, another width: integers are converted when they fit, floats are rounded."""
     wanted = np.dtype(spec.dtype)
+    if array.ndim == 0 and spec.shape == (1,):  # Core ML has no scalars at its boundary
+        array = array.reshape(1)
     if array.dtype == wanted:
         return np.asarray(array, order="C")
     if array.dtype.kind != wanted.kind:

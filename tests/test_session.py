@@ -128,6 +128,19 @@ def test_widths_of_the_same_kind_are_converted() -> None:
     assert error.code == "FER-INP-006" and "int32 cannot" in error.message
 
 
+@pytest.mark.parametrize(("shape", "kept"), [((), ()), ((1,), (1,))])
+def test_a_scalar_keeps_its_shape_unless_the_artefact_takes_vectors(
+    shape: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    class Echo(Numpy):
+        def run(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+            return [inputs["t"]]
+
+    signature = Signature((TensorSpec("t", "float32", shape),), (TensorSpec("y", "float32", shape),))
+    for given in (2.5, np.float32(2.5)):
+        assert Session(Echo(), {"forward": signature}).run({"t": given})["y"].shape == kept
+
+
 def test_the_entry_point_may_be_left_out_where_it_is_clear() -> None:
     engine = Numpy()
     Session(engine, {"encode": SIGNATURE}).run(inputs(3))

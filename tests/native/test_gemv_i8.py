@@ -87,9 +87,7 @@ def test_matches_reference_on_random_shapes(isa: str) -> None:
 @by_row
 @pytest.mark.parametrize("weight", [-128, 127])
 @pytest.mark.parametrize(("activation", "zero"), [(-128, 127), (127, -128), (-128, -128), (-128, 0)])
-def test_exact_at_the_ends_of_the_range_and_greatest_depth(
-    isa: str, weight: int, activation: int, zero: int
-) -> None:
+def test_exact_at_the_ends_of_the_range_and_greatest_depth(isa: str, weight: int, activation: int, zero: int) -> None:
     depth = _C.GEMV_I8_MAX_DEPTH
     args = draw(0, 9, depth)
     args["weights"][:] = weight
@@ -180,9 +178,7 @@ UNALIGNED = np.frombuffer(bytearray(17), np.uint8)[1:].view(np.float32)
         ({"isa": 3}, TypeError, "FER-KER-001 isa", "found int"),
     ],
 )
-def test_bad_arguments_are_refused(
-    change: dict[str, Any], error: type[Exception], code: str, says: str
-) -> None:
+def test_bad_arguments_are_refused(change: dict[str, Any], error: type[Exception], code: str, says: str) -> None:
     args = draw(6, 4, 6) | change
     with pytest.raises(error) as caught:
         _C.gemv_i8(**args)

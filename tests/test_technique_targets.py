@@ -1,0 +1,69 @@
+"""Every technique of the catalogue lowers to every target that its row claims: no further code for a new row."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ferrule
+from ferrule.bundle import Bundle
+from ferrule.catalog import TECHNIQUES
+
+pytestmark = pytest.mark.slow
+
+DEVICE_OF = {
+    "coreml": "iphone-15-pro",
+    "executorch": "galaxy-s24",
+    "executorch-coreml": "macbook-air-m2",
+    "litert": "pixel-9",
+    "onnx": "raspberry-pi-5",
+}
+PAIRS = [(name, target) for name, row in TECHNIQUES.items() for target in row.targets]
+
+
+class Tagger(nn.Module):
+    """A table, a block with normalisation and a residual, a head: token ids [1, tokens] -> scores [1, tokens, 7]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.norm = nn.Embedding(2048, 64), nn.LayerNorm(64)
+        self.up, self.down, self.head = nn.Linear(64, 160), nn.Linear(160, 64), nn.Linear(64, 7, bias=False)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.table(ids) * mask.unsqueeze(-1).to(torch.float32)
+        x = x + self.down(torch.nn.functional.gelu(self.up(self.norm(x))))
+        scores: Tensor = self.head(x)
+        return scores
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], ferrule.Result]:
+    torch.manual_seed(0)
+    tokens = {1: ferrule.Dim("tokens", 2, 48)}
+    inputs = {"ids": torch.arange(9)[None] * 31, "mask": torch.ones(1, 9, dtype=torch.int64)}
+    entry = ferrule.EntryPoint(Tagger().eval(), inputs, {"ids": tokens, "mask": tokens}, padding={"ids": 0, "mask": 0})
+    model = ferrule.Model({"forward": entry}, source="tagger", proof_source="example inputs")
+    devices = [f"{device}:{target}" for target, device in DEVICE_OF.items()]
+    built = ferrule.deploy(model, devices=devices, recipe=list(TECHNIQUES), out=tmp_path_factory.mktemp("catalogue"))
+    return {(r.recipe, r.target): r for r in built}
+
+
+@pytest.mark.parametrize(("technique", "target"), PAIRS)
+def test_lowers_and_keeps_its_bound(
+    results: dict[tuple[str, str], ferrule.Result], technique: str, target: str
+) -> None:
+    result = results[technique, target]
+    assert result.status == "ok", f"{result.code}: {result.reason}"
+    assert result.parity is not None and result.parity.cosine >= TECHNIQUES[technique].min_cosine
+    assert result.parity.fidelity >= 0.999
+
+
+@pytest.mark.parametrize(("technique", "target"), PAIRS)
+def test_codes_are_in_the_file(results: dict[tuple[str, str], ferrule.Result], technique: str, target: str) -> None:
+    """The kind that the technique codes is at most 8 bits (and its scales) in the file, on every target."""
+    kind = "embedding" if technique == "emb8" else "linear"
+    most = {"w4g32": 0.21}.get(technique, 0.33)  # rows of 64 columns: scales weigh more here than in a real model
+    weights = Bundle.open(str(results[technique, target].bundle)).program.weights
+    coded = [w for w in weights if w.kind == kind]
+    assert coded and sum(w.bytes for w in coded) <= most * sum(w.fp32_bytes for w in coded)
