@@ -22,22 +22,14 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.coreml.lower import (
-    bound_constants,
-    check_device,
-    check_graph,
-    describe,
-    explain,
-    fix_package,
-    hide_progress,
-    hold_codecs,
-    notes_for,
-    quiet,
-    read_weights,
-    register_ops,
-    static_lengths,
-)
+from ferrule.converters.coreml.checks import bound_constants, check_declared, check_device, check_graph
+from ferrule.converters.coreml.codecs import hold_codecs
+from ferrule.converters.coreml.lower import static_lengths
 from ferrule.converters.coreml.mil import load
+from ferrule.converters.coreml.package import fix_package
+from ferrule.converters.coreml.readback import describe, notes_for, read_weights
+from ferrule.converters.coreml.toolkit import explain, hide_progress, quiet
+from ferrule.converters.coreml.torch_ops import register_ops
 from ferrule.device_profiles import DeviceProfile
 from ferrule.errors import BundleError
 from ferrule.program import Program, Signature, bucket_name
@@ -89,6 +81,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     with TemporaryDirectory() as scratch:
         packages = extract_mlpackages(file, Path(scratch))
         programs = [load(package) for package in sorted(set(packages.values()))]
+        check_declared(programs)
         delegation = describe(programs, device, target)
         weights = read_weights(programs)
     return Program(

@@ -133,7 +133,7 @@ def save_proof(proof: Proof, path: Path) -> None:
     from safetensors.numpy import save_file
 
     tensors = {
-        f"{index:04d}/{part}/{name}": np.ascontiguousarray(array)
+        f"{index:04d}/{part}/{name}": np.asarray(array, order="C")  # ascontiguousarray would give scalars an axis
         for part, rows in (
             ("input", proof.inputs),
             ("reference", proof.reference),

@@ -37,7 +37,7 @@ def main(bundle_path: str, threads: int, runs: int, length: int | None) -> dict[
     session = open_program(bundle.root / bundle.main, bundle.target, bundle.entry_points, threads)
     load = time.perf_counter() - start
     inputs = bundle.proof.inputs[0]
-    signature = next(iter(bundle.entry_points.values()))
+    signature = bundle.entry_points[bundle.manifest["model"]["policy"]["entry_point"]]
     if length is not None:
         inputs = resize_inputs(inputs, signature, length)
     for _ in range(WARM_UP):

@@ -7,6 +7,7 @@ from pathlib import Path
 from platform import machine
 from typing import TYPE_CHECKING, Any
 
+from ferrule.errors import BundleError
 from ferrule.program import Signature
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ class OnnxEngine:
 
 
 def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int) -> OnnxEngine:
-    """Open `<entry point>.onnx` beside `path` for each entry point, on `threads` threads."""
+    """Open `<entry point>.onnx` beside `path` for each entry point, on `threads` threads.
+
+    Raises BundleError FER-BUN-020 for a file that ONNX Runtime refuses.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -44,10 +48,16 @@ def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int)
     options.log_severity_level = 3
     if _overflows():
         options.add_session_config_entry("session.x64quantprecision", "1")
-    sessions = {
-        name: ort.InferenceSession(str(path.with_name(f"{name}.onnx")), options, providers=["CPUExecutionProvider"])
-        for name in entry_points
-    }
+    try:
+        sessions = {
+            name: ort.InferenceSession(str(path.with_name(f"{name}.onnx")), options, providers=["CPUExecutionProvider"])
+            for name in entry_points
+        }
+    except Exception as error:  # its exceptions share no base class of their own
+        first = str(error).strip().splitlines()[0][:300]
+        raise BundleError(
+            "FER-BUN-020", f"ONNX Runtime does not load {path.name}: {first}", "Build it again."
+        ) from error
     outputs = {name: [spec.name for spec in s.outputs] for name, s in entry_points.items()}
     return OnnxEngine(sessions, outputs)
 

@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from ferrule.codec import Affine, encode_affine
 from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
 from ferrule.converters.buckets import BUCKETS
+from ferrule.converters.coreml.checks import check_declared
+from ferrule.converters.coreml.constants import Inline, TensorType
+from ferrule.converters.coreml.interpreter import list_misdeclared
 from ferrule.converters.coreml.lower import lower, static_lengths
-from ferrule.converters.coreml.mil import MilFunction, MilOp
+from ferrule.converters.coreml.mil import MilFunction, MilInput, MilOp, MilProgram, MilValue, Operand
 from ferrule.converters.coreml.mil import load as read_package
 from ferrule.device_profiles import load
 from ferrule.errors import DeviceError, LoweringError
@@ -280,6 +283,61 @@ def test_masks_beyond_float16_do_not_become_nan(tmp_path: Path) -> None:
     out = session.run({"x": x.numpy(), "mask": mask.numpy()})["output"]
     assert cosine(out, eager(Masked(), x, mask)) > 0.9999
     assert any("float16's range" in note for note in program.notes)
+
+
+class Chooser(nn.Module):
+    """Choices whose branches are scalars, rows or flags: none has the shape of its condition."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        keep = mask.bool()
+        pairs = keep[:, None, :] & keep[:, :, None]
+        softened = torch.softmax(x @ x.transpose(1, 2) + torch.where(pairs, 0.0, float("-inf")), -1)
+        rows = torch.where(pairs, x[:, :1, :1], x[:, :1, 1:2] * 2)
+        flags = torch.where(pairs, x[:, :1, :1] > 0, x[:, :1, 1:2] > 0)
+        return torch.nan_to_num(softened), rows, flags.float(), torch.where(keep, 7, -3)
+
+
+def chooser_model(padding: dict[str, float]) -> Model:
+    inputs = {"x": torch.randn(1, 8, 4), "mask": torch.ones(1, 8, dtype=torch.long)}
+    axes = {"x": {1: TOKENS}, "mask": {1: TOKENS}}
+    names = ("softened", "rows", "flags", "numbers")
+    return Model({"forward": EntryPoint(Chooser(), inputs, axes, padding, names)}, source="test")
+
+
+@pytest.mark.parametrize("padding", [{}, {"x": 0, "mask": 0}], ids=["range", "buckets"])
+def test_choices_declare_the_shape_of_their_condition(tmp_path: Path, padding: dict[str, float]) -> None:
+    program, session = build(tmp_path, chooser_model(padding))
+    package = read_package(tmp_path / program.main)
+    assert "select" in {op.kind for function in package.functions.values() for op in function.ops}
+    assert [found for name in package.functions for found in list_misdeclared(package, name)] == []
+    for length in (16, 40) if padding else (2, 11):
+        x = torch.randn(1, length, 4, generator=torch.Generator().manual_seed(length))
+        mask = (torch.arange(length) % 3 != 1).long().view(1, length)
+        outs = session.run({"x": x.numpy(), "mask": mask.numpy()})
+        for out, want in zip(outs.values(), eager(Chooser(), x, mask), strict=True):
+            assert np.allclose(out, want.numpy(), atol=4e-3)
+
+
+def test_a_program_that_declares_a_wrong_shape_is_refused() -> None:
+    cond, scalar, full = (
+        MilInput("cond", TensorType("bool", (2, 3))),
+        TensorType("fp16", ()),
+        TensorType("fp16", (2, 3)),
+    )
+
+    def program(declared: TensorType) -> MilProgram:
+        made = MilValue("chosen", declared)
+        params: dict[str, tuple[Operand, ...]] = {
+            "cond": ("cond",),
+            "a": (Inline(scalar, 1),),
+            "b": (Inline(scalar, 0),),
+        }
+        function = MilFunction("main", "CoreML8", (cond,), (), (made,), (MilOp("select", "chosen", params, (made,)),))
+        return MilProgram(Path("wrong.mlpackage"), 9, {"main": function})
+
+    check_declared([program(full)])
+    message = refused(LoweringError, "FER-LOW-001", lambda: check_declared([program(full), program(scalar)]))
+    assert "'chosen' of 'main': select by cond of bool[2, 3] declares fp16[]" in message
 
 
 def test_booleans_integers_and_scalars_cross_the_boundary(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ferrule.codec import Affine, encode_affine
 from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
+from ferrule.converters.coreml.interpreter import list_misdeclared
 from ferrule.converters.coreml.mil import load as read_package
 from ferrule.converters.executorch_coreml import extract_mlpackages, lower, read_methods
 from ferrule.device_profiles import load
@@ -166,6 +167,25 @@ def test_axes_that_may_not_be_padded_stay_a_range(tmp_path: Path) -> None:
         ids, mask = (torch.arange(length) * 3 % 101).view(1, length), torch.ones(1, length, dtype=torch.long)
         out = session.run({"ids": ids.numpy(), "mask": mask.numpy()})
         assert cosine(out["mean"], eager(Encoder(), ids, mask)[0]) > 0.9999
+    session.close()
+
+
+@pytest.mark.parametrize("padding", [{}, {"mask": 0}], ids=["range", "buckets"])
+def test_choices_declare_the_shape_of_their_condition(tmp_path: Path, padding: dict[str, float]) -> None:
+    class Chooser(nn.Module):
+        def forward(self, mask: Tensor) -> Tensor:
+            return torch.where(mask.bool()[:, None, :], 0.5, -1e4)
+
+    entry = EntryPoint(Chooser(), {"mask": torch.ones(1, 8, dtype=torch.long)}, {"mask": {1: TOKENS}}, padding)
+    program, session = build(tmp_path, Model({"forward": entry}, source="test"))
+    methods = read_methods(tmp_path / program.main, tmp_path)
+    packages = {method.function: read_package(method.package) for method in methods.values()}
+    assert any(op.kind == "select" for name, package in packages.items() for op in package.functions[name].ops)
+    assert [found for name, package in packages.items() for found in list_misdeclared(package, name)] == []
+    for length in (16, 40) if padding else (2, 11):
+        mask = (torch.arange(length) % 3 != 1).long().view(1, length)
+        out = session.run({"mask": mask.numpy()})["output"]
+        assert np.array_equal(out, eager(Chooser(), mask).numpy())
     session.close()
 
 

@@ -20,9 +20,9 @@ from ferrule.codec import Affine, encode_affine
 from ferrule.coded import CodedEmbedding, CodedLinear
 from ferrule.converters.onnx import lower
 from ferrule.device_profiles import load
-from ferrule.errors import LoweringError
+from ferrule.errors import BundleError, LoweringError
 from ferrule.model import EntryPoint, Model, capture
-from ferrule.program import Dim, Program
+from ferrule.program import Dim, Program, Signature, TensorSpec
 from ferrule.runtime.session import open_program
 
 DEVICE = load("raspberry-pi-5")
@@ -416,3 +416,10 @@ def test_codes_reach_the_extremes(tmp_path: Path) -> None:
     x = torch.tensor([[1.0, 1.0, 1.0, 1.0], [-1.0, 1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     program = build(make_model(layer, {"x": x}), tmp_path)
     assert np.allclose(run(program, tmp_path, {"x": x})[0], layer(x).numpy(), rtol=1e-6)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "forward.onnx").write_bytes(b"\x08\x07not a model")
+    signature = Signature((TensorSpec("x", "float32", (1,)),), (TensorSpec("y", "float32", (1,)),))
+    with pytest.raises(BundleError, match="FER-BUN-020.*forward.onnx"):
+        open_program(tmp_path / "forward.onnx", "onnx", {"forward": signature})

@@ -1,0 +1,127 @@
+"""Torch's ops on their way to MIL: which stay whole, and our own translations for coremltools' registry."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ferrule.converters.coreml.codecs import coded_constant
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["decompose", "register_ops"]
+
+
+def decompose(program: ExportedProgram) -> ExportedProgram:
+    """Core ATen, with attention and linear layers kept whole for coremltools' own translations."""
+    import torch
+
+    table = torch.export.default_decompositions()
+    for op in [op for op in table if "scaled_dot" in str(op) or "aten.linear" in str(op)]:
+        table.pop(op)
+    return program.run_decompositions(table)
+
+
+@cache
+def register_ops() -> None:
+    """Teach coremltools our coded ops, `alias`, which it lacks, and a sound `where`, once a process."""
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+
+    # Three names for ours: of the graph's node, of ExecuTorch's edge node, and what its partitioner looks up.
+    table = {
+        ferrule_alias: ["alias", "alias_copy"],
+        ferrule_where: ["where", "where.self"],
+        ferrule_coded_linear: ["ferrule::coded_linear", "ferrule.coded_linear", "coded_linear"],
+        ferrule_coded_embedding: ["ferrule::coded_embedding", "ferrule.coded_embedding", "coded_embedding"],
+    }
+    for translation, names in table.items():
+        register_torch_op(torch_alias=names, override=True)(translation)
+
+
+def ferrule_alias(context: Any, node: Any) -> None:
+    """`alias` and `alias_copy`: the value itself."""
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+
+    context.add(mb.identity(x=_get_inputs(context, node)[0], name=node.name))
+
+
+def ferrule_coded_linear(context: Any, node: Any) -> None:
+    """`coded_linear`: a linear layer whose weight is the codes."""
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+
+    x, codes, scales, bias, bits, group, _ = _get_inputs(context, node)
+    weight = coded_constant(codes.val, scales.val, int(bits.val), int(group.val))
+    missing = weight.shape[-1] - codes.shape[-1]
+    if missing:
+        # The last group was filled with zero codes, so the input is filled with as many zeros.
+        padding = [0] * (2 * len(x.shape) - 1) + [missing]
+        x = mb.pad(x=x, pad=padding, mode="constant", constant_val=0.0)
+    options = {} if bias is None else {"bias": bias}
+    context.add(mb.linear(x=x, weight=weight, **options, name=node.name))
+
+
+def ferrule_coded_embedding(context: Any, node: Any) -> None:
+    """`coded_embedding`: rows gathered from the codes, cut to the table's width."""
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+
+    indices, codes, scales, bits, group = _get_inputs(context, node)
+    table = coded_constant(codes.val, scales.val, int(bits.val), int(group.val))
+    width = int(codes.shape[-1])
+    whole = table.shape[-1] == width
+    rows = mb.gather(x=table, indices=indices, axis=0, **({"name": node.name} if whole else {}))
+    if not whole:
+        rank = len(rows.shape)
+        rows = mb.slice_by_index(
+            x=rows, begin=[0] * rank, end=[0] * (rank - 1) + [width],
+            begin_mask=[True] * rank, end_mask=[True] * (rank - 1) + [False], name=node.name,
+        )  # fmt: skip
+    context.add(rows)
+
+
+def ferrule_where(context: Any, node: Any) -> None:
+    """`where`, with one branch spread to the condition's shape if neither has it and lengths are a range.
+
+    coremltools infers the shape of `select` from its branches alone (apple/coremltools issue 2544); its own
+    translation spreads them where every length is fixed, and so stays in use for the rest.
+    """
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs, promote_input_dtypes
+    from coremltools.converters.mil.frontend.torch.ops import where as own_where
+    from coremltools.converters.mil.mil import types
+    from coremltools.converters.mil.mil.types.symbolic import any_symbolic
+
+    inputs = _get_inputs(context, node)
+    if len(inputs) != 3 or not any(any_symbolic(value.shape) for value in inputs) or not _is_wider(*inputs):
+        own_where(context, node)
+        return
+    cond, a, b = inputs
+    a, b = promote_input_dtypes([a, b])
+    if not types.is_bool(cond.dtype):
+        cond = mb.cast(x=cond, dtype="bool")
+    context.add(mb.select(cond=cond, a=_spread(a, cond), b=b, name=node.name))
+
+
+def _is_wider(cond: Any, a: Any, b: Any) -> bool:
+    """Whether the condition has an axis that neither branch has, or only as one element."""
+
+    def has(value: Any, axis: int) -> bool:
+        return len(value.shape) >= axis and value.shape[-axis] != 1
+
+    return any(has(cond, n) and not (has(a, n) or has(b, n)) for n in range(1, len(cond.shape) + 1))
+
+
+def _spread(value: Any, like: Any) -> Any:
+    """The value in the shape that it broadcasts to with `like`."""
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.mil import types
+
+    if value.val is not None and not value.shape:
+        return mb.fill_like(ref_tensor=like, value=value.val)
+    if types.is_bool(value.dtype):
+        return mb.logical_or(x=value, y=mb.fill_like(ref_tensor=like, value=False))
+    zero = types.nptype_from_builtin(value.dtype)(0)
+    return mb.add(x=value, y=mb.fill_like(ref_tensor=like, value=zero))
