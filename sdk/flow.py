@@ -6,24 +6,26 @@ import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.bundle import Bundle, staging, write_bundle, zip_bundle
-from ferrule.catalog import TECHNIQUES
 from ferrule.converters import find_target, missing_packages
 from ferrule.device_profiles import DeviceProfile, check_format, choose_target
 from ferrule.device_profiles import load as load_device
 from ferrule.errors import FerruleError, OutputError, TargetError, UsageError
 from ferrule.jobs import Event, Job, Outcome, Progress, run_jobs
+from ferrule.prepare import Prepared, compress, model_facts, prepare, prepare_recipes, prepare_spec
 from ferrule.program import Program
 from ferrule.recipe import Recipe, load_recipe
 from ferrule.result import Result, write_results
+from ferrule.sources import find_source, load_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ferrule.model import Captured, Dim, Model
+    from ferrule.model import Dim, Model
 
 __all__ = ["Destination", "bundle_name", "compress", "deploy", "lower", "pack", "parse_destination"]
 
@@ -63,36 +65,6 @@ def parse_destination(text: str) -> Destination:
     return Destination(device, chosen)
 
 
-def compress(
-    model: Model | nn.Module,
-    recipe: str | Path | Mapping[str, Any] | Recipe = "fp",
-    *,
-    example_inputs: Inputs | None = None,
-    calibration: str | Path | Sequence[Mapping[str, Tensor]] | None = None,
-) -> Model:
-    """Apply a recipe's steps to a copy of the model; the model given is not changed.
-
-    calibration: a file (see `load_calibration`) or inputs by name. Raises RecipeError, InputError, ModelError.
-    """
-    from ferrule.calibration import fit_inputs, load_calibration
-    from ferrule.model import as_model, check_weights
-    from ferrule.proof import with_answers
-
-    current = as_model(model, example_inputs)
-    check_weights(current)
-    current = with_answers(current)
-    data: list[Mapping[str, Tensor]] | None = None
-    if isinstance(calibration, str | Path):
-        data = load_calibration(calibration, current)
-    elif calibration is not None:
-        entry = current.entry_points[current.policy.entry_point]
-        data = [fit_inputs(row, entry, f"calibration sample {index}") for index, row in enumerate(calibration)]
-    for step in load_recipe(recipe).steps:
-        technique = TECHNIQUES[step.technique]
-        current = technique.function()(current, technique.read_options(step.options), data)
-    return current
-
-
 def lower(
     model: Model | nn.Module,
     destination: str,
@@ -116,7 +88,7 @@ def lower(
     if any(_open_folder(Path(folder)).iterdir()):
         raise OutputError("FER-OUT-002", f"Folder {folder} is not empty.", "Give a new or empty folder to lower into.")
     with tempfile.TemporaryDirectory(prefix="ferrule-") as scratch:
-        prepared = _prepare(as_model(model, example_inputs), Path(scratch))
+        prepared = prepare(as_model(model, example_inputs), Path(scratch))
         _check_formats(place, prepared.formats)
         job = Job(
             place.device.name, place.target, "", Path(folder), prepared.graphs, prepared.proof, min_cosine, expand
@@ -134,12 +106,12 @@ def pack(program: Program, model: Model, out: str | Path, *, device: str, recipe
 
     answered = with_answers(model)
     names = [spec.name for spec in program.entry_points[model.policy.entry_point].outputs]
-    facts = _facts(model, load_recipe(recipe), load_device(device))
+    facts = _facts(model_facts(model), load_recipe(recipe), load_device(device))
     return write_bundle(program, Path(out), facts, model.assets, make_proof(answered, names))
 
 
 def deploy(
-    model: Model | nn.Module,
+    model: Model | nn.Module | str,
     example_inputs: Inputs | None = None,
     *,
     devices: Sequence[str],
@@ -153,92 +125,74 @@ def deploy(
 ) -> list[Result]:
     """Build one bundle for each device and recipe; partial success is a result, not an exception.
 
-    devices: `DEVICE` or `DEVICE:TARGET`. recipe: one or a list. dynamic: input -> axis -> Dim, for a bare module.
+    model: a Model, a module with example inputs, or a spec as the command line takes it (prepared in a process of its
+    own). devices: `DEVICE` or `DEVICE:TARGET`. recipe: one or a list. dynamic: input -> axis -> Dim, for a bare module.
     expand: decode weights that a target cannot hold natively instead of refusing. archive: write a .zip as well.
     Raises DeviceError, TargetError, RecipeError for unknown names, UsageError for none, and OutputError for a folder
     that cannot be written, all before any work; whatever fails later is a Result with a coded reason.
     """
-    from ferrule.model import as_model, check_weights
-    from ferrule.proof import with_answers
-
     recipes = [load_recipe(recipe)] if isinstance(recipe, SINGLE) else [load_recipe(r) for r in recipe]
     places = [parse_destination(text) for text in ([devices] if isinstance(devices, str) else devices)]
     if not recipes or not places:
         found = f"{len(places)} devices and {len(recipes)} recipes were given"
         raise UsageError("FER-USE-001", f"{found}; at least one of each is needed.", "See `ferrule devices`.")
+    if isinstance(model, str):
+        find_source(model)
     folder = _open_folder(Path(out))
     results: dict[tuple[int, int], Result] = {}
     with staging(folder) as stage:
+        for place, chosen in product(places, recipes):
+            _tell(progress, place, chosen, "waiting")
+        ready = _prepare_all(model, example_inputs, dynamic, recipes, calibration, stage / "prepared")
         jobs: dict[Path, tuple[int, int]] = {}
         todo: list[Job] = []
-        ready: dict[int, _Prepared] = {}
-        base: Model | None = None
-        for r, chosen in enumerate(recipes):
+        for (r, chosen), (p, place) in product(enumerate(recipes), enumerate(places)):
+            prepared = ready[r]
             try:
-                if base is None:
-                    given = as_model(model, example_inputs, dynamic)
-                    check_weights(given)  # before the model is run: NaN weights explain NaN answers
-                    base = with_answers(given)
-                compressed = compress(base, chosen, calibration=calibration)
-                ready[r] = _prepare(compressed, stage / f"recipe-{r}")
+                if place.refusal is not None:
+                    raise place.refusal
+                if isinstance(prepared, FerruleError):
+                    raise prepared
+                _check_formats(place, prepared.formats)
             except FerruleError as error:
-                for p, place in enumerate(places):
-                    results[p, r] = _not_built(place, chosen, place.refusal or error, refused=bool(place.refusal))
+                refused = error is not prepared
+                _tell(progress, place, chosen, "refused" if refused else "failed")
+                results[p, r] = _not_built(place, chosen, error, refused)
                 continue
-            for p, place in enumerate(places):
-                try:
-                    if place.refusal is not None:
-                        raise place.refusal
-                    _check_formats(place, ready[r].formats)
-                except FerruleError as error:
-                    results[p, r] = _not_built(place, chosen, error, refused=True)
-                    continue
-                job = _job(place, chosen, stage / f"job-{r}-{p}", ready[r], expand)
-                jobs[job.folder] = (p, r)
-                todo.append(job)
-                _tell(progress, job, "waiting")
+            job = _job(place, chosen, stage / f"job-{r}-{p}", prepared, expand)
+            jobs[job.folder] = (p, r)
+            todo.append(job)
         with contextlib.closing(run_jobs(todo, progress)) as outcomes:
             for outcome in outcomes:
                 p, r = jobs[outcome.job.folder]
-                results[p, r] = _finish(outcome, places[p], recipes[r], ready[r], folder, archive, progress)
+                prepared = ready[r]
+                assert isinstance(prepared, Prepared)
+                results[p, r] = _finish(outcome, places[p], recipes[r], prepared, folder, archive, progress)
     ordered = [results[p, r] for r in range(len(recipes)) for p in range(len(places))]
     write_results(ordered, folder)
     return ordered
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A compressed model on disk, as workers read it: where, and what packing needs to know."""
+def _prepare_all(
+    model: Model | nn.Module | str,
+    example_inputs: Inputs | None,
+    dynamic: Mapping[str, Mapping[int, Dim]] | None,
+    recipes: Sequence[Recipe],
+    calibration: str | Path | Sequence[Mapping[str, Tensor]] | None,
+    folder: Path,
+) -> list[Prepared | FerruleError]:
+    """In a process of its own for a spec, here for a module."""
+    if isinstance(model, str) and (calibration is None or isinstance(calibration, str | Path)):
+        return prepare_spec(model, recipes, calibration, folder)
+    if isinstance(model, str):
+        return prepare_recipes(lambda: load_model(model), recipes, calibration, folder)
 
-    model: Model
-    graphs: Path
-    proof: Path
-    formats: frozenset[str]
+    def given() -> Model:
+        from ferrule.model import as_model
 
+        return as_model(model, example_inputs, dynamic)
 
-def _prepare(model: Model, folder: Path) -> _Prepared:
-    """Capture the model and write graphs and proof for the workers."""
-    from ferrule.model import capture, check_weights
-    from ferrule.proof import make_proof, save_proof, with_answers
-    from ferrule.worker import write_graphs
-
-    check_weights(model)
-    answered = with_answers(model)
-    graphs = capture(answered)
-    write_graphs(graphs, folder / "graphs")
-    names = [spec.name for spec in graphs[model.policy.entry_point].signature.outputs]
-    save_proof(make_proof(answered, names), folder / "proof.safetensors")
-    # The modules have done their work: dropping them leaves the workers the memory.
-    light = replace(answered, entry_points={}, proof_inputs=(), proof_outputs=())
-    return _Prepared(light, folder / "graphs", folder / "proof.safetensors", _formats(graphs))
-
-
-def _formats(graphs: Mapping[str, Captured]) -> frozenset[str]:
-    """Names of the weight formats, in the terms of device profiles, that the graphs use."""
-    from ferrule.converters.coded_sites import coded_sites
-
-    codecs = [site.codec for graph in graphs.values() for site in coded_sites(graph.program)]
-    return frozenset(f"int{codec.bits}-{'block' if codec.group else 'channel'}" for codec in codecs)
+    return prepare_recipes(given, recipes, calibration, folder)
 
 
 def _check_formats(place: Destination, formats: frozenset[str]) -> None:
@@ -246,7 +200,7 @@ def _check_formats(place: Destination, formats: frozenset[str]) -> None:
         check_format(place.device, place.target, name)
 
 
-def _job(place: Destination, recipe: Recipe, folder: Path, prepared: _Prepared, expand: bool) -> Job:
+def _job(place: Destination, recipe: Recipe, folder: Path, prepared: Prepared, expand: bool) -> Job:
     return Job(
         place.device.name,
         place.target,
@@ -263,7 +217,7 @@ def _finish(
     outcome: Outcome,
     place: Destination,
     recipe: Recipe,
-    prepared: _Prepared,
+    prepared: Prepared,
     folder: Path,
     archive: bool,
     progress: Progress | None,
@@ -271,22 +225,22 @@ def _finish(
     """Pack what a worker made, or report what it said; its log is kept beside the bundles after a failure."""
     from ferrule.proof import load_proof
 
-    name = bundle_name(prepared.model.source, recipe.name, place)
+    name = bundle_name(prepared.facts["source"], recipe.name, place)
     try:
         if outcome.error is not None:
             raise outcome.error
         assert outcome.program is not None
-        _tell(progress, outcome.job, "packing")
-        facts = _facts(prepared.model, recipe, place.device)
+        _tell(progress, place, recipe, "packing")
+        facts = _facts(prepared.facts, recipe, place.device)
         proof = load_proof(prepared.proof)
-        bundle = write_bundle(outcome.program, folder / name, facts, prepared.model.assets, proof)
+        bundle = write_bundle(outcome.program, folder / name, facts, prepared.assets, proof)
         if archive:
             zip_bundle(bundle, folder / f"{name}.zip")
     except FerruleError as error:
-        _tell(progress, outcome.job, "failed")
+        _tell(progress, place, recipe, "failed")
         result = _not_built(place, recipe, error, refused=error.code == "FER-LOW-002")
         return replace(result, seconds=round(outcome.seconds, 2), log=_keep_log(outcome.job, folder / f"{name}.log"))
-    _tell(progress, outcome.job, "done")
+    _tell(progress, place, recipe, "done")
     return Result(
         device=place.device.name,
         target=place.target,
@@ -295,7 +249,7 @@ def _finish(
         bundle=str(bundle.root),
         size_bytes=int(bundle.manifest["size_bytes"]),
         parity=outcome.program.parity,
-        notes=(*prepared.model.notes, *outcome.program.notes),
+        notes=(*prepared.facts["notes"], *outcome.program.notes),
         seconds=round(outcome.seconds, 2),
     )
 
@@ -312,16 +266,10 @@ def _not_built(place: Destination, recipe: Recipe, error: FerruleError, refused:
     )
 
 
-def _facts(model: Model, recipe: Recipe, device: DeviceProfile) -> dict[str, Any]:
+def _facts(model: Mapping[str, Any], recipe: Recipe, device: DeviceProfile) -> dict[str, Any]:
     """What the manifest tells beyond the program."""
     return {
-        "model": {
-            "source": model.source,
-            "history": list(model.history),
-            "notes": list(model.notes),
-            "policy": model.policy.to_json(),
-            "processing": dict(model.processing),
-        },
+        "model": dict(model),
         "recipe": recipe.to_json(),
         "device": {"name": device.name, "title": device.title},
     }
@@ -359,6 +307,6 @@ def _keep_log(job: Job, path: Path) -> str | None:
     return None
 
 
-def _tell(progress: Progress | None, job: Job, phase: str) -> None:
+def _tell(progress: Progress | None, place: Destination, recipe: Recipe, phase: str) -> None:
     if progress is not None:
-        progress(Event(job.device, job.target, job.recipe, phase))
+        progress(Event(place.device.name, place.target, recipe.name, phase))

@@ -60,12 +60,16 @@ class Model:
     history: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def with_modules(self, modules: Mapping[str, nn.Module], technique: str) -> Model:
-        """The same model with other modules behind its entry points, and one more line of history."""
+    def exchange(self, modules: Mapping[str, nn.Module]) -> Model:
+        """The same model with other modules, which compute the same, behind some of its entry points."""
         entry_points = {
             name: replace(entry, module=modules.get(name, entry.module)) for name, entry in self.entry_points.items()
         }
-        return replace(self, entry_points=entry_points, history=(*self.history, technique))
+        return replace(self, entry_points=entry_points)
+
+    def with_modules(self, modules: Mapping[str, nn.Module], technique: str) -> Model:
+        """The same model with compressed modules behind its entry points, and one more line of history."""
+        return replace(self.exchange(modules), history=(*self.history, technique))
 
     def proofs(self) -> tuple[Mapping[str, Tensor], ...]:
         """Inputs to compare artefacts on: the proof inputs, or else the example inputs."""
@@ -226,7 +230,10 @@ def check_weights(model: Model) -> None:
 
 
 def capture(model: Model) -> dict[str, Captured]:
-    """Export every entry point by torch.export; raises CaptureError FER-CAP-001 naming the user's line."""
+    """Export every entry point by torch.export, as a graph that leaves its inputs as they are.
+
+    Raises CaptureError FER-CAP-001 naming the user's line, InputError FER-INP-006 for complex inputs.
+    """
     import torch
 
     with torch.no_grad():
@@ -245,11 +252,45 @@ def _capture_entry(name: str, entry: EntryPoint) -> Captured:
         for dim in axes.values()
     }
     shapes = tuple({axis: dims[dim.name] for axis, dim in entry.dynamic.get(key, {}).items()} for key in entry.inputs)
+    _refuse_complex(name, entry.inputs)
     try:
         program = torch.export.export(entry.module.eval(), arguments, dynamic_shapes=shapes if dims else None)
+        if _writes_inputs(program):
+            copying = _on_copies(entry)
+            program = torch.export.export(copying, arguments, dynamic_shapes=shapes if dims else None)
     except Exception as error:
         raise _explain_capture(name, error) from error
     return Captured(program, _signature(program, entry, outputs))
+
+
+def _refuse_complex(name: str, inputs: Mapping[str, Tensor]) -> None:
+    for key, value in inputs.items():
+        if value.is_complex():
+            raise InputError(
+                "FER-INP-006",
+                f"Input {key!r} of entry point {name!r} is {str(value.dtype).removeprefix('torch.')}; targets take real "
+                "numbers only.",
+                "Pass torch.view_as_real(…) and call torch.view_as_complex in forward.",
+            )
+
+
+def _writes_inputs(program: ExportedProgram) -> bool:
+    """Whether the graph changes an input in place: targets differ in what they make of that, or drop it in silence."""
+    schemas = (getattr(node.target, "_schema", None) for node in program.graph.nodes)
+    if not any(schema is not None and schema.is_mutable for schema in schemas):
+        return bool(program.graph_signature.user_inputs_to_mutate)
+    # Which tensors an in-place op reaches shows only after functionalization.
+    return bool(program.run_decompositions({}).graph_signature.user_inputs_to_mutate)
+
+
+def _on_copies(entry: EntryPoint) -> nn.Module:
+    """The module called on copies of its inputs."""
+    from torch import fx
+
+    graph = fx.Graph()
+    inputs = [graph.placeholder(name) for name in entry.inputs]
+    graph.output(graph.call_module("module", tuple(graph.call_method("clone", (value,)) for value in inputs)))
+    return fx.GraphModule({"module": entry.module}, graph).eval()
 
 
 def _name_outputs(name: str, entry: EntryPoint) -> tuple[str, ...]:
@@ -257,7 +298,7 @@ def _name_outputs(name: str, entry: EntryPoint) -> tuple[str, ...]:
 
     try:
         with unchanged(entry.module):
-            result = entry.module.eval()(*entry.inputs.values())
+            result = entry.module.eval()(*(value.clone() for value in entry.inputs.values()))
     except Exception as error:
         raise InputError(
             "FER-INP-003",

@@ -77,7 +77,8 @@ def _call(module: nn.Module, index: int, row: Mapping[str, Tensor]) -> tuple[Ten
     import torch.utils._pytree as pytree
 
     try:
-        leaves = pytree.tree_leaves(module(*row.values()))
+        # Copies, because a forward may write to its inputs.
+        leaves = pytree.tree_leaves(module(*(value.clone() for value in row.values())))
     except Exception as error:
         shapes = ", ".join(f"{k}: {list(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in row.items())
         first = (str(error).strip().splitlines() or ["no message"])[0][:300]
@@ -87,11 +88,13 @@ def _call(module: nn.Module, index: int, row: Mapping[str, Tensor]) -> tuple[Ten
             "Give inputs of the shapes and dtypes that the model itself accepts.",
         ) from error
     for leaf in leaves:
-        if not isinstance(leaf, torch.Tensor):
+        if not isinstance(leaf, torch.Tensor) or leaf.is_complex():
+            what = f"{leaf.dtype} tensor" if isinstance(leaf, torch.Tensor) else type(leaf).__name__
             raise ModelError(
                 "FER-MOD-004",
-                f"The model returns a {type(leaf).__name__} among its outputs; targets return tensors only.",
-                "Wrap the module in one whose forward returns just the tensors that an app needs.",
+                f"The model returns a {what} among its outputs; targets return tensors of real numbers only.",
+                "Wrap the module in one whose forward returns just the tensors that an app needs "
+                "(complex ones by torch.view_as_real).",
             )
     return tuple(t.detach().clone() for t in leaves)
 
@@ -179,6 +182,13 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
                     f"The artefact answers NaN in output {name!r} to proof input {index}.",
                     "Check for overflow in float16 (large masks, sums of squares).",
                 )
+            if found.shape != reference.shape:
+                raise ParityError(
+                    "FER-PAR-003",
+                    f"Output {name!r} of the artefact has shape {list(found.shape)} for proof input {index}; the "
+                    f"model's has {list(reference.shape)}.",
+                    "Return that output in another form, or choose another target: the conversion changes its shape.",
+                )
             cosine, error = _compare(reference, found)
             cosines.append(cosine)
             fidelities.append(_compare(proof.compressed[index][name], found)[0])
@@ -198,8 +208,6 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
 
 def _compare(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:
     """Cosine and largest |difference|; infinite values must stand at the same places, else the cosine is -1."""
-    if a.shape != b.shape:
-        raise ParityError("FER-PAR-003", f"The artefact's output has shape {list(b.shape)}, not {list(a.shape)}.")
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
     finite = np.isfinite(x) & np.isfinite(y)
     same = np.array_equal(x[~finite], y[~finite])

@@ -62,19 +62,12 @@ def command(
     Exit code: 0 all targets were built, 3 some, 1 none, 2 usage.
     """
     from ferrule.cli.main import USAGE_FAMILIES
-    from ferrule.flow import deploy, parse_destination
-    from ferrule.recipe import load_recipe
-    from ferrule.sources import load_model
+    from ferrule.flow import deploy
 
     try:
-        for text in devices:  # a misspelt name is told at once, not after the model was loaded
-            parse_destination(text)
-        for text in recipes:
-            load_recipe(text)
-        loaded = load_model(model)
         with show_progress(quiet or as_json) as progress:
             results = deploy(
-                loaded,
+                model,
                 devices=devices,
                 recipe=list(recipes),
                 calibration=calibrate,
@@ -158,7 +151,7 @@ def show_progress(quiet: bool) -> Iterator[Progress | None]:
             bars.start_task(tasks[key])
         within = 17.0 * event.done / event.total if event.phase == "proving" and event.total else 0.0
         bars.update(tasks[key], completed=share.get(event.phase, 100.0) + within, phase=event.phase)
-        if event.phase in ("done", "failed"):
+        if event.phase in ("done", "failed", "refused"):
             bars.stop_task(tasks[key])
 
     with bars:

@@ -65,5 +65,5 @@ def say_error(error: FerruleError) -> None:
 
 
 def megabytes(size: int | None) -> str:
-    """Bytes as decimal megabytes."""
-    return "–" if size is None else f"{size / 1e6:.1f}"
+    """Bytes as decimal megabytes, with more digits where there is less than one."""
+    return "–" if size is None else f"{size / 1e6:.1f}" if size >= 1e6 else f"{size / 1e6:.3f}"

@@ -8,10 +8,11 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 from ferrule.report.data import ReportData, Row
+from ferrule.report.labels import LIFT, MARKER, Label, merge_labels
 from ferrule.report.markup import Markup, clean, element, format_megabytes, format_ms
 
 __all__ = ["Chart", "draw_charts", "has_matplotlib"]
@@ -53,6 +54,7 @@ SETTINGS = {
     "ytick.labelcolor": SOFT,
     "axes.unicode_minus": True,
 }
+TINY = 1e-6  # keeps an axis from having no extent
 LEAST = 5e-7  # half of the last decimal that a manifest keeps of a cosine
 
 
@@ -72,8 +74,12 @@ class Chart:
 
 
 def has_matplotlib() -> bool:
-    """Whether charts can be drawn here."""
-    return find_spec("matplotlib") is not None
+    """Whether charts can be drawn here: matplotlib is installed and can be loaded."""
+    try:
+        import_module("matplotlib.figure")
+    except ImportError:
+        return False
+    return True
 
 
 def draw_charts(data: ReportData) -> tuple[Chart, ...]:
@@ -110,6 +116,7 @@ def split_size(row: Row) -> list[int]:
 def _draw_sizes(rows: Sequence[Row]) -> Chart:
     figure, axes = _figure(0.42 * len(rows) + 1.25)
     top = max(max(sum(split_size(r)), r.built.fp32_bytes) for r in rows if r.built) / 1e6
+    top = max(top, TINY)
     for place, row in enumerate(rows):
         assert row.built is not None
         left = 0.0
@@ -136,13 +143,16 @@ def _draw_cosines(rows: Sequence[Row]) -> Chart:
     points = [(r, max(LEAST, 1 - r.built.program.parity.cosine)) for r in rows if r.built and r.built.program.parity]
     figure, axes = _figure(3.1)
     axes.set_yscale("log")
+    axes.minorticks_off()
     _scatter(axes, points, {r.number for r, value in points if value <= LEAST})
-    low, high = min(v for _, v in points), max(v for _, v in points)
-    axes.set_ylim(10 ** math.floor(math.log10(low) - 0.1), 10 ** math.ceil(math.log10(high) + 0.1))
+    low = math.floor(math.log10(min(v for _, v in points)) - 0.1)
+    high = math.log10(max(v for _, v in points))
+    axes.set_ylim(10**low, 10 ** max(math.ceil(high), high + 0.14 * (high - low)))
     axes.yaxis.set_major_formatter(lambda value, _: _power(value))
     axes.set_title("1 − cosine to the float32 model (lower is better)", **_TITLE)
+    shared = _label_points(figure, axes, points)
     alt = "; ".join(f"{r.number} {_name(r)}: cosine {1 - v if v > LEAST else 1:.6f}" for r, v in points)
-    caption = "Lowest cosine over all proof inputs and outputs. Numbers are those of the summary."
+    caption = "Lowest cosine over all proof inputs and outputs. Numbers are those of the summary." + shared
     if any(value <= LEAST for _, value in points):
         caption += " Hollow: 1.000000 to the six decimals kept, drawn at 5 × 10⁻⁷."
     svg = _to_svg(figure, "cosine", f"Cosine against size. {alt}.")
@@ -166,9 +176,10 @@ def _draw_accuracies(data: ReportData, rows: Sequence[Row]) -> Chart:
     room = max(0.5, 0.25 * (max(values) - min(values)))
     axes.set_ylim(min(values) - room, max(values) + room)
     axes.set_title("accuracy, % (higher is better)", **_TITLE)
+    shared = _label_points(figure, axes, points)
     alt = "; ".join(f"{row.number} {_name(row)}: {value:.2f} %" for row, value in points)
     name = data.accuracy.reference
-    caption = f"Task: {data.accuracy.task}. Dashed: {name}, {reference:.2f} %. The axis does not begin at 0."
+    caption = f"Task: {data.accuracy.task}. Dashed: {name}, {reference:.2f} %. The axis does not begin at 0.{shared}"
     svg = _to_svg(figure, "accuracy", f"Accuracy against size; reference {reference:.2f} %. {alt}.")
     return Chart("accuracy", "Accuracy against size", svg, caption, data.accuracy.command)
 
@@ -177,7 +188,7 @@ def _draw_latencies(data: ReportData, rows: Sequence[Row]) -> Chart:
     assert data.machine is not None
     timed = [(row, row.latency) for row in rows if row.latency]
     figure, axes = _figure(0.42 * len(timed) + 0.95)
-    top = max(found.p99 for _, found in timed)
+    top = max(TINY, *(found.p99 for _, found in timed))
     for place, (row, found) in enumerate(timed):
         axes.plot([found.p50, found.p99], [place, place], color=SOFT, linewidth=1.2)
         for value, size in ((found.p90, 0.11), (found.p99, 0.17)):
@@ -211,20 +222,30 @@ def _figure(height: float) -> tuple[Any, Any]:
 
 
 def _scatter(axes: Any, points: Sequence[tuple[Row, float]], hollow: set[int]) -> None:
-    """Points over size; those that coincide share one label of several numbers."""
-    merged: dict[tuple[float, float], list[int]] = {}
-    for row, value in points:
-        assert row.built is not None
-        merged.setdefault((round(row.built.size_bytes / 1e6, 2), float(f"{value:.3g}")), []).append(row.number)
-    for (size, value), numbers in merged.items():
-        fill = PAGE if numbers[0] in hollow else COLOURS["--c-linear"]
-        axes.plot([size], [value], "o", markersize=7, markerfacecolor=fill, markeredgecolor=COLOURS["--c-linear"])
-        text = ", ".join(str(number) for number in numbers)
-        axes.annotate(text, (size, value), (0, 7), textcoords="offset points", ha="center", weight="bold")
-    top = max(size for size, _ in merged)
-    axes.set_xlim(0, 1.12 * top)
+    """Points over size; `_label_points` numbers them once the axes are laid out."""
+    sizes = [row.built.size_bytes / 1e6 for row, _ in points if row.built]
+    for size, (row, value) in zip(sizes, points, strict=True):
+        fill = PAGE if row.number in hollow else COLOURS["--c-linear"]
+        axes.plot([size], [value], "o", markersize=MARKER, markerfacecolor=fill, markeredgecolor=COLOURS["--c-linear"])
+    axes.set_xlim(0, 1.12 * max(*sizes, TINY))
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.set_xlabel("artefact size, MB (10⁶ bytes)")
+
+
+def _label_points(figure: Any, axes: Any, points: Sequence[tuple[Row, float]]) -> str:
+    """Number the points where they lie; returns the sentence for the caption if some share a label."""
+    figure.get_layout_engine().execute(figure)  # only now are distances on paper known
+    scale = 72 / figure.dpi
+    labels = []
+    for row, value in points:
+        assert row.built is not None
+        x, y = axes.transData.transform((row.built.size_bytes / 1e6, value)) * scale
+        labels.append(Label((row.number,), ((float(x), float(y)),)))
+    merged = merge_labels(labels)
+    for label in merged:
+        place = axes.transData.inverted().transform((label.x / scale, label.top / scale))
+        axes.annotate(label.text, place, (0, LIFT), textcoords="offset points", ha="center", weight="bold")
+    return " Points that lie close together share one label." if len(merged) < len(labels) else ""
 
 
 def _label_row(axes: Any, place: int, row: Row, value: str, top: float) -> None:

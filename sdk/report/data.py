@@ -11,12 +11,13 @@ from typing import Any
 
 from ferrule.bundle import Bundle
 from ferrule.errors import BundleError, FerruleError
-from ferrule.program import OpRow, Parity, Program, StoredWeights
+from ferrule.program import Program
+from ferrule.report.settle import settle, to_count
 
 __all__ = ["AccuracyRun", "Built", "Latency", "Machine", "ReportData", "Row", "collect"]
 
 Json = Mapping[str, Any]
-MALFORMED = (AttributeError, KeyError, OSError, TypeError, ValueError)
+MALFORMED = (AttributeError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -214,40 +215,21 @@ def _damaged(row: Row, error: FerruleError) -> Row:
 
 
 def _read_bundle(bundle: Bundle) -> Built:
-    manifest, program = bundle.manifest, _settle(bundle.program)
+    manifest, program = bundle.manifest, settle(bundle.program)
     steps = tuple(
         " ".join([str(step["technique"]), *(f"{k}={v}" for k, v in dict(step.get("options") or {}).items())])
         for step in manifest["recipe"]["steps"]
     )
     return Built(
         program=program,
-        size_bytes=int(manifest["size_bytes"]),
+        size_bytes=to_count(manifest["size_bytes"]),
         source=str(manifest["model"]["source"]),
         device={"name": str(manifest["device"]["name"]), "title": str(manifest["device"]["title"])},
         steps=steps,
         min_cosine=float(manifest["recipe"]["min_cosine"]),
         notes=(*(str(note) for note in manifest["model"].get("notes", ())), *program.notes),
-        files={str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in manifest["files"].items()},
+        files={str(n): (str(f["sha256"]), to_count(f["bytes"])) for n, f in manifest["files"].items()},
         ferrule=str(manifest["ferrule"]),
-    )
-
-
-def _settle(program: Program) -> Program:
-    """The same program with every figure of its declared type, so that nothing later can trip over a manifest."""
-    parity = program.parity
-    if parity is not None:
-        figures = (parity.cosine, parity.cosine_mean, parity.max_abs, parity.fidelity)
-        parity = Parity(*(float(f) for f in figures), int(parity.inputs), str(parity.source), str(parity.engine))
-    return replace(
-        program,
-        parity=parity,
-        weights=tuple(StoredWeights(str(w.kind), int(w.elements), int(w.bytes)) for w in program.weights),
-        delegation=tuple(
-            OpRow(str(o.op), str(o.unit), str(o.reason), int(o.count), str(o.source), str(o.basis))
-            for o in program.delegation
-        ),
-        notes=tuple(str(note) for note in program.notes),
-        tools={str(name): str(version) for name, version in program.tools.items()},
     )
 
 

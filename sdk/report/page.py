@@ -157,7 +157,7 @@ def _notes(row: Row) -> Markup:
     if not row.built:
         return element("span", element("code", row.code or ""), f" {row.reason or ''}")
     notes = list(row.notes)
-    if row.built.program.parity and is_interpreted(row.built.program.parity):
+    if _is_interpreted(row):
         notes.insert(0, "Parity by the reference interpreter, not Apple's runtime.")
     shown = [Markup(element("span", note) + element("br")) for note in notes[:SHOWN_NOTES]]
     more = len(notes) - SHOWN_NOTES
@@ -166,14 +166,20 @@ def _notes(row: Row) -> Markup:
     return element("span", *shown)
 
 
+def _is_interpreted(row: Row) -> bool:
+    parity = row.built.program.parity if row.built else None
+    return parity is not None and is_interpreted(parity)
+
+
 def _legend(data: ReportData) -> list[Markup]:
     built = [row.built for row in data.rows if row.built]
     told = [
         "Size: the artefact alone, without tokenizer and proof, in 10⁶ bytes; beside it its share of the same weights "
         "in float32. Cosine and max |error|: measured here against the float32 model, the worst over all proof inputs."
     ]
-    if any(b.program.parity and is_interpreted(b.program.parity) for b in built):
-        told.append(REFERENCE_INTERPRETER)
+    interpreted = [str(row.number) for row in data.rows if _is_interpreted(row)]
+    if interpreted:
+        told.append(f"Parity of {', '.join(interpreted)}: {REFERENCE_INTERPRETER}")
     lines = [element("p", text, class_="note") for text in told] if built else []
     if data.accuracy:
         run = data.accuracy

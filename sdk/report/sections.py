@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-from ferrule.program import OpRow, Parity, Signature, TensorSpec
-from ferrule.report.data import Built, Latency, Machine, ReportData, Row
+from ferrule.program import Parity, Signature, TensorSpec
+from ferrule.report.data import AccuracyRun, Built, Latency, Machine, ReportData, Row
+from ferrule.report.delegation import show_delegation
 from ferrule.report.markup import (
     NONE,
     Markup,
@@ -16,6 +16,7 @@ from ferrule.report.markup import (
     format_megabytes,
     format_ms,
     format_percent,
+    format_points,
     join,
     table,
 )
@@ -23,9 +24,11 @@ from ferrule.report.markup import (
 __all__ = ["REFERENCE_INTERPRETER", "describe_machine", "is_interpreted", "show_built", "show_unbuilt"]
 
 REFERENCE_INTERPRETER = (
-    "Run by coreml-reference, Ferrule's interpreter of Core ML programs: "
+    "coreml-reference is Ferrule's interpreter of Core ML programs: "
     "a reference for the arithmetic, not Apple's runtime. Apple's hardware may round otherwise."
 )
+
+KINDS = ("linear", "embedding", "other")  # one order in all sections, as in the chart
 
 
 def is_interpreted(parity: Parity) -> bool:
@@ -45,14 +48,14 @@ def show_built(row: Row, data: ReportData) -> Markup:
     built = row.built
     parts = [
         _heading(row, built.device["title"]),
-        _facts(row, built),
+        _facts(row, built, data.accuracy),
         element("h4", "Entry points"),
         *(_entry_point(name, signature, row.number) for name, signature in built.program.entry_points.items()),
         element("div", element("div", _weights(row, built)), element("div", _parity(row, built)), class_="pair"),
     ]
     if row.latency and data.machine:
         parts += [element("h4", "Host latency"), _latency(row, row.latency, data.machine)]
-    parts += [element("h4", "Where the ops run"), _delegation(row, built.program.delegation)]
+    parts += [element("h4", "Where the ops run"), show_delegation(row.number, built.program.delegation)]
     if row.notes:
         parts += [element("h4", "Notes"), element("ul", *(element("li", note) for note in row.notes))]
     parts.append(_tools_and_files(row, built))
@@ -83,14 +86,17 @@ def _definitions(facts: Sequence[tuple[str, str]]) -> Markup:
     return element("dl", *(Markup(element("dt", name) + element("dd", value)) for name, value in facts))
 
 
-def _facts(row: Row, built: Built) -> Markup:
-    steps = "; ".join(built.steps) or "no compression"
+def _facts(row: Row, built: Built, run: AccuracyRun | None) -> Markup:
+    steps = f"steps: {'; '.join(built.steps)}" if built.steps else "no compression"
     facts = [
-        ("Device facts used", f"name {built.device['name']}, title {built.device['title']}"),
         ("Model", built.source),
-        ("Recipe", f"{row.recipe} ({steps}); cosine must reach {built.min_cosine:g}"),
+        ("Recipe", f"{row.recipe} ({steps}); the lowest cosine must reach {built.min_cosine:g}"),
         ("Artefact", element("code", f"{row.bundle}/program/{built.program.main}")),
     ]
+    if run and row.accuracy is not None:
+        points = format_points(row.accuracy - run.reference_accuracy)
+        told = f"{100 * row.accuracy:.2f} %, {points} points against {run.reference}; task: {run.task}"
+        facts.append(("Accuracy", told))
     return _definitions(facts)
 
 
@@ -114,7 +120,9 @@ def _tensor(spec: TensorSpec, role: str, signature: Signature) -> list[str]:
 
 def _weights(row: Row, built: Built) -> Markup:
     columns = [("Kind", "t"), ("Elements", "n"), ("Bytes", "n"), ("float32 bytes", "n"), ("% of float32", "n")]
-    weights = built.program.weights
+    weights = sorted(
+        built.program.weights, key=lambda w: (KINDS.index(w.kind) if w.kind in KINDS else len(KINDS), w.kind)
+    )
     figures = [(w.kind, w.elements, w.bytes) for w in weights]
     figures.append(("all weights", sum(w.elements for w in weights), sum(w.bytes for w in weights)))
     rows = [[k, format_count(n), format_count(b), format_count(4 * n), format_percent(b, 4 * n)] for k, n, b in figures]
@@ -164,47 +172,6 @@ def _latency(row: Row, found: Latency, machine: Machine) -> Markup:
     cells.append(f"{found.peak_rss_mb:.0f}")
     note = element("p", f"{describe_machine(machine)} Measured: ", element("code", machine.command), class_="note")
     return join([table(columns, [cells], f"Host latency of target {row.number}"), note])
-
-
-def _delegation(row: Row, ops: Sequence[OpRow]) -> Markup:
-    if not ops:
-        return element("p", "The target gave no table of ops.")
-    total = sum(op.count for op in ops)
-    units = Counter[str]()
-    bases: dict[str, Counter[str]] = {}
-    for op in ops:
-        units[op.unit] += op.count
-        bases.setdefault(op.unit, Counter())[op.basis] += op.count
-    ranked = sorted(units.items(), key=lambda item: (-item[1], item[0]))
-    shares = [[unit, format_count(count), format_percent(count, total), _basis(bases[unit])] for unit, count in ranked]
-    columns = [("Unit", "t"), ("Ops", "n"), ("% of ops", "n"), ("How known", "t")]
-    order = {unit: place for place, (unit, _) in enumerate(ranked)}
-    detail = [
-        [op.unit, element("code", op.op), format_count(op.count), op.reason, _source(op.source), op.basis]
-        for op in sorted(ops, key=lambda op: (order[op.unit], -op.count, op.op, op.source))
-    ]
-    heads = [("Unit", "t"), ("Op", "t"), ("Count", "n"), ("Reason", "w"), ("Source line", "t"), ("How known", "t")]
-    return join(
-        [
-            table(columns, shares, f"Ops by unit of target {row.number}"),
-            element(
-                "details",
-                element("summary", f"Each op and its reason ({format_count(total)} ops in {len(ops)} rows)"),
-                table(heads, detail, f"Ops of target {row.number}"),
-            ),
-        ]
-    )
-
-
-def _basis(counts: Counter[str]) -> str:
-    """`measured`, or `measured (96), predicted (4)` where a unit's ops are known in different ways."""
-    if len(counts) == 1:
-        return next(iter(counts))
-    return ", ".join(f"{basis} ({format_count(count)})" for basis, count in sorted(counts.items()))
-
-
-def _source(source: str) -> str:
-    return element("code", source) if source else NONE
 
 
 def _tools_and_files(row: Row, built: Built) -> Markup:

@@ -10,7 +10,7 @@ from ferrule.errors import SourceError
 if TYPE_CHECKING:
     from ferrule.model import Model
 
-__all__ = ["FORMS", "load_model"]
+__all__ = ["FORMS", "find_source", "load_model"]
 
 FORMS = {
     "sample:NAME": "a model that comes in a registry package (sample:minilm)",
@@ -23,18 +23,20 @@ FORMS = {
 
 def load_model(spec: str) -> Model:
     """The Model behind a spec (see `FORMS`); raises SourceError FER-SRC-001 listing the forms."""
-    prefix, colon, rest = spec.partition(":")
-    if colon and rest and prefix in ("sample", "hf", "timm"):
-        return _call(f"ferrule.sources.{prefix}", rest)
-    if spec.endswith(".pt2"):
-        return _call("ferrule.sources.pt2", spec)
-    path, colon, function = spec.rpartition(":")
-    if colon and path.endswith(".py") and function:
-        return _call("ferrule.sources.python_file", spec)
-    forms = "; ".join(f"{form} ({what})" for form, what in FORMS.items())
-    raise SourceError("FER-SRC-001", f"{spec!r} is not a model spec; the forms are: {forms}.")
-
-
-def _call(module: str, rest: str) -> Model:
+    module, rest = find_source(spec)
     model: Model = import_module(module).load(rest)
     return model
+
+
+def find_source(spec: str) -> tuple[str, str]:
+    """The module that knows the spec's form, and what it is to be given; raises SourceError FER-SRC-001."""
+    prefix, colon, rest = spec.partition(":")
+    if colon and rest and prefix in ("sample", "hf", "timm"):
+        return f"ferrule.sources.{prefix}", rest
+    if spec.endswith(".pt2"):
+        return "ferrule.sources.pt2", spec
+    path, colon, function = spec.rpartition(":")
+    if colon and path.endswith(".py") and function:
+        return "ferrule.sources.python_file", spec
+    forms = "; ".join(f"{form} ({what})" for form, what in FORMS.items())
+    raise SourceError("FER-SRC-001", f"{spec!r} is not a model spec; the forms are: {forms}.")

@@ -12,7 +12,7 @@ from ferrule.errors import SourceError
 from ferrule.model import Dim, EntryPoint, Model
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = ["load", "load_quietly"]
 
@@ -22,6 +22,8 @@ ASSETS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_token
 def load(directory: str) -> Model:
     """A Model from a checkpoint; raises SourceError FER-SRC-002 (absent) or FER-SRC-003 (unreadable)."""
     folder = Path(directory).expanduser().resolve()  # the model is named after the folder, which may be given as "."
+    if not folder.is_dir():
+        raise SourceError("FER-SRC-002", f"{folder} is no directory.", "Give the directory of a transformers checkpoint.")
     config = _read_config(folder)
     if config.get("is_encoder_decoder"):
         raise SourceError(
@@ -29,7 +31,18 @@ def load(directory: str) -> Model:
             f"{folder.name} is an encoder-decoder ({config.get('model_type')}); hf: takes encoders, decoders and ViTs.",
             "Wrap the half that you need in a FILE.py:FUNCTION.",
         )
-    return _vision(folder, config) if "image_size" in config else _text(folder, config)
+    kind = _kind(config)
+    model = load_quietly(kind, folder)
+    takes = str(getattr(model, "main_input_name", "input_ids"))
+    if takes == "pixel_values":
+        return _vision(folder, config, kind, model)
+    if takes != "input_ids":
+        raise SourceError(
+            "FER-SRC-004",
+            f"{folder.name} ({type(model).__name__}) takes {takes!r}; hf: takes models of text and of pictures.",
+            "Return the module with its example inputs from a FILE.py:FUNCTION.",
+        )
+    return _text(folder, config, kind, model)
 
 
 def load_quietly(kind: str, folder: Path, **options: Any) -> nn.Module:
@@ -98,31 +111,33 @@ def _kind(config: dict[str, Any]) -> str:
     return "AutoModel" if plain else str(name)
 
 
-def _text(folder: Path, config: dict[str, Any]) -> Model:
+def _text(folder: Path, config: dict[str, Any], kind: str, model: nn.Module) -> Model:
     import torch
 
     from ferrule.sources.text_encoder import TextModel, accepts_additive_mask
     from ferrule.text import sentences, tokenize
 
-    kind = _kind(config)
-    model = load_quietly(kind, folder)
     vocabulary = int(config.get("vocab_size", 2))
     output = "last_hidden_state" if kind == "AutoModel" else "logits"
     extra = {"use_cache": False} if "CausalLM" in kind or hasattr(model.config, "use_cache") else {}
+    # The attribute, not the file's key: transformers knows `n_positions` and its like under one name.
+    longest = getattr(model.config, "max_position_embeddings", None) or 512
+    pad = _pad_token(model, vocabulary)
+    limit = _longest(TextModel(model, output, False, extra), max(2, min(int(longest), 256)), vocabulary, pad, folder)
     additive = accepts_additive_mask(model, output, vocabulary, extra)
-    longest = int(config.get("max_position_embeddings", 512))
-    limit = max(2, min(longest, 256))
-    proofs: list[dict[str, torch.Tensor]] = []
+    proofs = _random_tokens(limit, vocabulary, pad)
+    proof_source = f"{len(proofs)} rows of random tokens"
     if (folder / "tokenizer.json").is_file():
         rows = tokenize(folder / "tokenizer.json", sentences(), min(limit, 128))
         proofs = [{k: torch.from_numpy(v) for k, v in row.items()} for row in rows]
-    example = torch.arange(1, min(16, limit) + 1)[None] % max(vocabulary, 2)
+        proof_source = f"{len(proofs)} English sentences"
+    example = _token_ids(min(16, limit), vocabulary, pad)
     tokens = {1: Dim("tokens", 2, limit)}
     entry = EntryPoint(
         TextModel(model, output, additive, extra).eval(),
         inputs={"input_ids": example, "attention_mask": torch.ones_like(example)},
         dynamic={"input_ids": tokens, "attention_mask": tokens},
-        padding={"input_ids": 0, "attention_mask": 0},
+        padding={"input_ids": pad, "attention_mask": 0},
         outputs=(output,),
     )
     return Model(
@@ -131,22 +146,80 @@ def _text(folder: Path, config: dict[str, Any]) -> Model:
         assets={name: folder / name for name in ASSETS if (folder / name).is_file()},
         processing={"kind": "text", "tokenizer": "tokenizer.json", "max_length": limit, "output": output},
         proof_inputs=tuple(proofs),
-        proof_source=f"{len(proofs)} English sentences" if proofs else "example token ids",
+        proof_source=proof_source,
     )
 
 
-def _vision(folder: Path, config: dict[str, Any]) -> Model:
+def _pad_token(model: nn.Module, vocabulary: int) -> int:
+    """What fills a row up: models that count positions by it (RoBERTa) must see no other."""
+    pad = getattr(model.config, "pad_token_id", None)
+    return pad if isinstance(pad, int) and 0 <= pad < vocabulary else 0
+
+
+def _token_ids(length: int, vocabulary: int, pad: int) -> Tensor:
+    """int64 [1, length], rising, without the padding token."""
+    import torch
+
+    ids = torch.arange(1, length + 1)[None] % max(vocabulary, 2)
+    return torch.where(ids == pad, (ids + 1) % max(vocabulary, 2), ids)
+
+
+def _random_tokens(limit: int, vocabulary: int, pad: int) -> list[dict[str, Tensor]]:
+    """Rows of several lengths, so that the proof sees padding and more than one bucket."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for length in sorted({min(n, limit) for n in (5, 16, 40, 100)}):
+        ids = torch.randint(0, max(vocabulary, 2), (1, length), generator=generator)
+        ids[ids == pad] = (pad + 1) % max(vocabulary, 2)
+        rows.append({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    return rows
+
+
+def _longest(module: nn.Module, most: int, vocabulary: int, pad: int, folder: Path) -> int:
+    """The most tokens that the model takes, tried out: RoBERTa's first positions are reserved, and configs err.
+
+    Raises SourceError FER-SRC-004 for a model that takes none.
+    """
+    import torch
+
+    def fails(length: int) -> Exception | None:
+        ids = _token_ids(length, vocabulary, pad)
+        try:
+            with torch.no_grad():
+                module(ids, torch.ones_like(ids))
+        except Exception as error:
+            return error
+        return None
+
+    if (error := fails(2)) is not None:
+        first = (str(error).strip().splitlines() or ["no message"])[0][:300]
+        raise SourceError(
+            "FER-SRC-004",
+            f"{folder.name} cannot be called with input_ids and attention_mask: {type(error).__name__}: {first}",
+            "Wrap the part that you need in a module and return it, with example inputs, from a FILE.py:FUNCTION.",
+        ) from error
+    works, broken = 2, most + 1
+    if fails(most) is None:
+        return most
+    while broken - works > 1:
+        middle = (works + broken) // 2
+        works, broken = (middle, broken) if fails(middle) is None else (works, middle)
+    return works
+
+
+def _vision(folder: Path, config: dict[str, Any], kind: str, model: nn.Module) -> Model:
     import torch
 
     from ferrule.sources.vision import VisionModel, pictures
 
-    kind = _kind(config)
     output = "logits" if "Classification" in kind else "last_hidden_state"
-    size = config["image_size"]
+    size = config.get("image_size", 224)  # networks of convolutions alone take any
     height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     shape = (int(config.get("num_channels", 3)), height, width)
     inputs = tuple({"pixel_values": torch.from_numpy(p)} for p in pictures(8, shape))
-    entry = EntryPoint(VisionModel(load_quietly(kind, folder), output).eval(), inputs[0], outputs=(output,))
+    entry = EntryPoint(VisionModel(model, output).eval(), inputs[0], outputs=(output,))
     return Model(
         {"forward": entry},
         source=f"hf:{folder.name}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatch
 
 import torch
@@ -13,17 +14,17 @@ from ferrule.coded import CodedLinear
 from ferrule.errors import RecipeError
 from ferrule.model import Model, copy_module
 
-__all__ = ["code_linears", "input_importance", "replace_layers"]
+__all__ = ["code_linears", "input_importance", "linear_weight", "replace_layers"]
 
 
 def replace_layers(
     model: Model,
     technique: str,
-    kind: type[nn.Module],
+    matches: Callable[[nn.Module], bool],
     make: Callable[[str, nn.Module], nn.Module | None],
     skip: tuple[str, ...] = (),
 ) -> Model:
-    """A copy of the model in which `make(name, layer)` stands for every `kind` whose name no glob in `skip` matches.
+    """A copy of the model in which `make(name, layer)` stands for each layer that `matches` and no glob in `skip` names.
 
     `make` returns None to leave a layer alone. A layer that several places share is coded once and stays shared.
     Raises RecipeError FER-REC-002 when nothing was replaced: a recipe never acts as a silent no-op.
@@ -34,7 +35,7 @@ def replace_layers(
     for entry_name, entry in model.entry_points.items():
         found: dict[str, nn.Module] = {}
         for name, layer in entry.module.named_modules(remove_duplicate=False):
-            if type(layer) is kind and not any(fnmatch(name, pattern) for pattern in skip):
+            if matches(layer) and not any(fnmatch(name, pattern) for pattern in skip):
                 seen += 1
                 if id(layer) not in made:
                     made[id(layer)] = make(name, layer)
@@ -43,10 +44,11 @@ def replace_layers(
                     found[name] = replacement
         modules[entry_name] = _copy_with(entry.module, found)
     if not any(made.values()):
+        outside = f" outside skip={list(skip)}" if skip else ""
+        why = f"the {seen} that are there{outside} are too small" if seen else f"the model has none of its kind{outside}"
         raise RecipeError(
             "FER-REC-002",
-            f"Technique {technique!r} found no layer to act on: {seen} of kind {kind.__name__} matched"
-            f"{f' outside skip={list(skip)}' if skip else ''}.",
+            f"Technique {technique!r} found no layer to act on: {why}.",
             "Drop the technique from the recipe, or check that the model has such layers.",
         )
     return model.with_modules(modules, technique)
@@ -59,6 +61,17 @@ def _copy_with(module: nn.Module, found: Mapping[str, nn.Module]) -> nn.Module:
     return copy_module(module, {id(module.get_submodule(name)): new for name, new in found.items()})
 
 
+def linear_weight(layer: nn.Module) -> Tensor | None:
+    """The weight [out, in] of a linear layer in either of its forms, None for other modules."""
+    if type(layer) is nn.Linear:
+        return layer.weight
+    # GPT-2's own linear layer keeps its weight the other way round.
+    if type(layer).__name__ == "Conv1D" and type(layer).__module__ == "transformers.pytorch_utils":
+        weight: Tensor = layer.weight.t()
+        return weight
+    return None
+
+
 def code_linears(
     model: Model,
     technique: str,
@@ -68,17 +81,48 @@ def code_linears(
     activation: int,
     skip: tuple[str, ...] = (),
     rounding: str = "rtn",
-    importance: Mapping[int, Tensor] | None = None,
+    data: list[Mapping[str, Tensor]] | None = None,
 ) -> Model:
-    """Replace every linear layer by a CodedLinear; `importance` maps id(layer) to E[x²] of its inputs."""
+    """Replace every linear layer, those inside nn.MultiheadAttention too, by a CodedLinear.
+
+    data: calibration inputs, by whose mean squares the rounding error is weighed. A note tells of weights that are no
+    linear layer's and so stay in float.
+    """
+    from ferrule.techniques.quant.attention import split_attention
+
+    model = split_attention(model, skip)
+    importance = input_importance(model, data) if data else {}
 
     def make(name: str, layer: nn.Module) -> nn.Module:
-        assert isinstance(layer, nn.Linear)
-        weigh = (importance or {}).get(id(layer))
-        codec = encode_affine(layer.weight, bits, group, rounding, weigh)
+        weight = linear_weight(layer)
+        assert weight is not None
+        codec = encode_affine(weight, bits, group, rounding, importance.get(id(layer)))
         return CodedLinear(codec, layer.bias, activation)
 
-    return replace_layers(model, technique, nn.Linear, make, skip)
+    coded = replace_layers(model, technique, lambda layer: linear_weight(layer) is not None, make, skip)
+    return replace(coded, notes=(*coded.notes, *_left_in_float(coded, technique, skip)))
+
+
+def _left_in_float(model: Model, technique: str, skip: tuple[str, ...]) -> tuple[str, ...]:
+    """A note when weights of other layers than linear and embedding ones are a tenth of all such weights or more."""
+    coded: dict[int, int] = {}
+    rest: dict[int, tuple[int, str]] = {}
+    for entry in model.entry_points.values():
+        for name, layer in entry.module.named_modules():
+            if isinstance(layer, CodedLinear):
+                coded[id(layer)] = layer.codes.numel()
+            elif not isinstance(layer, nn.Embedding) and not any(fnmatch(name, pattern) for pattern in skip):
+                for key, weight in layer.named_parameters(recurse=False):
+                    if weight.dim() > 1:
+                        rest[id(weight)] = weight.numel(), f"{name}.{key}".lstrip(".")
+    kept = sum(size for size, _ in rest.values())
+    share = kept / max(1, kept + sum(coded.values()))
+    if share < 0.1:
+        return ()
+    return (
+        f"{technique} codes linear layers: {share:.0%} of the weights are those of other layers and stay float, "
+        f"the largest is {max(rest.values())[1]!r}.",
+    )
 
 
 def input_importance(model: Model, data: list[Mapping[str, Tensor]]) -> dict[int, Tensor]:
@@ -92,11 +136,11 @@ def input_importance(model: Model, data: list[Mapping[str, Tensor]]) -> dict[int
         rows[id(layer)] = rows.get(id(layer), 0) + x.shape[0]
 
     module = model.entry_points[model.policy.entry_point].module
-    hooks = [m.register_forward_pre_hook(watch) for m in module.modules() if type(m) is nn.Linear]
+    hooks = [m.register_forward_pre_hook(watch) for m in module.modules() if linear_weight(m) is not None]
     try:
         with torch.no_grad():
             for inputs in data:
-                module(*inputs.values())
+                module(*(value.clone() for value in inputs.values()))
     finally:
         for hook in hooks:
             hook.remove()

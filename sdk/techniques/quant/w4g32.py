@@ -39,9 +39,8 @@ class Options:
 def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
     """Code every linear layer as Affine(4 bits, groups of 32); calibration inputs, if given, weigh the error."""
     from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE
-    from ferrule.techniques.quant.layers import code_linears, input_importance
+    from ferrule.techniques.quant.layers import code_linears
 
-    weigh = options.rounding == "mse" and data
     return code_linears(
         model,
         "w4g32",
@@ -50,5 +49,5 @@ def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]
         activation=ACTIVATION_DYNAMIC if options.activations == "dynamic" else ACTIVATION_NONE,
         skip=options.skip,
         rounding=options.rounding,
-        importance=input_importance(model, data) if weigh and data else None,
+        data=data if options.rounding == "mse" else None,
     )
