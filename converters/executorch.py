@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coded_sites import recapture
 from ferrule.converters.executorch_delegation import delegation_rows, look_at, source_line
+from ferrule.converters.executorch_edits import name_weights, own_outputs
 from ferrule.converters.executorch_layers import layer_maker
 from ferrule.converters.executorch_partition import collect_reasons, make_partitioner
 from ferrule.converters.executorch_rewrite import fix_view_lengths, rewrite
@@ -70,6 +71,8 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
 def _prepare(graph: Captured, expand: bool, notes: dict[str, None]) -> ExportedProgram:
     """A graph of our own to rewrite; the caller's stays as it is."""
     program = recapture(graph, layer_maker(expand, notes)).program
+    name_weights(program)
+    own_outputs(program)
     rewrite(program)
     return program
 

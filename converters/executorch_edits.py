@@ -1,4 +1,4 @@
-"""The three edits that rewrites of a captured graph are made of."""
+"""Edits of a captured graph: the three that rewrites are made of, and two that the toolkit needs to work at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import fx
     from torch.export import ExportedProgram
 
-__all__ = ["call", "calls", "swap"]
+__all__ = ["call", "calls", "name_weights", "own_outputs", "swap"]
 
 
 def call(like: fx.Node, target: Any, *args: Any) -> fx.Node:
@@ -29,3 +29,35 @@ def swap(node: fx.Node, new: fx.Node) -> None:
     node.replace_all_uses_with(new)
     new.meta.setdefault("val", node.meta.get("val"))
     node.graph.erase_node(node)
+
+
+def name_weights(program: ExportedProgram) -> None:
+    """Give weights of a bare nn.Sequential (`0.weight`) names that are identifiers: ExecuTorch makes nodes of them."""
+    for spec in program.graph_signature.input_specs:
+        old = spec.target
+        if old is None or not old[:1].isdigit():
+            continue
+        spec.target = f"layer_{old}"
+        for store in (program.state_dict, program.constants):
+            if old in store:
+                store[spec.target] = store[old]
+        for output in program.graph_signature.output_specs:
+            if output.target == old:
+                output.target = spec.target
+
+
+def own_outputs(program: ExportedProgram) -> None:
+    """Return a copy of a weight that the model returns as it is: ExecuTorch would lose it to a delegate."""
+    import torch
+
+    weights = {spec.arg.name for spec in program.graph_signature.input_specs if spec.target is not None}
+    (output,) = [n for n in program.graph.nodes if n.op == "output"]
+    returned = list(output.args[0])
+    for index, (node, spec) in enumerate(zip(returned, program.graph_signature.output_specs, strict=True)):
+        if getattr(node, "name", "") in weights and spec.target is None:
+            with program.graph.inserting_before(output):
+                returned[index] = program.graph.call_function(torch.ops.aten.clone.default, (node,))
+            returned[index].meta["val"] = node.meta["val"]
+            spec.arg.name = returned[index].name
+    output.args = (tuple(returned),)
+    program.graph_module.recompile()

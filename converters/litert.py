@@ -64,7 +64,10 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         rename_signatures(model, names)
         write_model(model, folder / _FILE)
         del model, content
-        rows = delegation_table(folder / _FILE)
+        try:
+            rows = delegation_table(folder / _FILE)
+        except (ValueError, RuntimeError) as error:
+            raise _explain_refusal(error, graphs) from error
     entry_points = {name: _signature(name, graph, folder / _FILE) for name, graph in graphs.items()}
     return Program(
         target="litert",
@@ -91,7 +94,7 @@ def _pieces(name: str, graph: Captured, book: SiteBook) -> list[_Piece]:
         return [_Piece(name, name, recapture(graph, book.replacement))]
     return [
         _Piece(bucket_name(name, n), name, recapture(graph, book.replacement, {dims[0].name: n}))
-        for n in bucket_lengths(dims[0])
+        for n in _lengths(graph)
     ]
 
 
@@ -145,10 +148,13 @@ def _flat(program: Any) -> nn.Module:
 
 
 def _explain(error: Exception, graphs: Mapping[str, Captured]) -> LoweringError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    found = re.search(r"aten[.:\w]+|\w+::\w+", first)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    first = lines[0].strip()
+    if first.endswith(":") and len(lines) > 1:  # MLIR's errors begin with a heading; then follow place and reason
+        first = f"{first} {re.sub(r'^error: .*?[)]: ', '', lines[1].strip())}"
+    found = re.search(r"aten[.:\w]+|\w+::\w+|(?<=')stablehlo[.]\w+", first)
     op = found.group().removesuffix(".default") if found else ""
-    place = _locate(op, graphs) if op else ""
+    place = (_locate(op, graphs) if op else "") or _locate_name(str(error), graphs)
     return LoweringError(
         "FER-LOW-001",
         f"litert: the toolkit cannot convert {f'op {op!r}' if op else 'the graph'}{place}: {first.rstrip('.')}.",
@@ -156,15 +162,59 @@ def _explain(error: Exception, graphs: Mapping[str, Captured]) -> LoweringError:
     )
 
 
+def _explain_refusal(error: Exception, graphs: Mapping[str, Captured]) -> LoweringError:
+    """The toolkit wrote a file that its own runtime does not open."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    found = re.search(r"builtin opcode '(\w+)'|custom op.*?: *(\w+)", str(error))
+    op = next((g for g in found.groups() if g), "") if found else ""
+    place = _locate(f"aten.{op.removeprefix('STABLEHLO_').lower()}", graphs) if op else ""
+    return LoweringError(
+        "FER-LOW-001",
+        f"litert: the runtime has no {f'op {op!r}' if op else 'kernel for an op'}{place}, which the toolkit makes of "
+        f"the model: {lines[0].rstrip('.')}.",
+        "Replace the op in the model by others, or choose another target.",
+    )
+
+
 def _locate(op: str, graphs: Mapping[str, Captured]) -> str:
-    for graph in graphs.values():
-        for node in graph.program.graph.nodes:
-            if node.op == "call_function" and str(node.target).startswith(op):
-                layers = list(node.meta.get("nn_module_stack", {}).values())
-                lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-                layer = f" in layer {layers[-1][0]!r}" if layers and layers[-1][0] else ""
-                return layer + (f" at {lines[-1][0]}:{lines[-1][1]}" if lines else "")
+    """Layer and line of the first call of an op."""
+    for node in _calls(graphs):
+        if str(node.target).startswith(op):
+            return _place(node)
     return ""
+
+
+def _locate_name(text: str, graphs: Mapping[str, Captured]) -> str:
+    """Op, layer and line of the first node whose name the text quotes."""
+    for node in _calls(graphs):
+        if f'"{node.name}"' in text:
+            return f" ({str(node.target).removesuffix('.default')}{_place(node)})"
+    return ""
+
+
+def _calls(graphs: Mapping[str, Captured]) -> list[Any]:
+    return [n for graph in graphs.values() for n in graph.program.graph.nodes if n.op == "call_function"]
+
+
+def _place(node: Any) -> str:
+    layers = list(node.meta.get("nn_module_stack", {}).values())
+    lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    layer = f" in layer {layers[-1][0]!r}" if layers and layers[-1][0] else ""
+    return layer + (f" at {lines[-1][0]}:{lines[-1][1]}" if lines else "")
+
+
+def _lengths(graph: Captured) -> tuple[int, ...]:
+    """Lengths of the one dynamic axis that the file holds programs for.
+
+    The example's is one of them where an input may not be padded: other lengths than those of the file fit no program.
+    """
+    (dim,) = graph.signature.dims.values()
+    lengths = set(bucket_lengths(dim))
+    examples = graph.program.example_inputs[0]
+    for spec, example in zip(graph.signature.inputs, examples, strict=True):
+        if spec.name not in graph.signature.padding:
+            lengths.update(int(n) for n, name in zip(example.shape, spec.shape, strict=True) if name == dim.name)
+    return tuple(sorted(lengths))
 
 
 def _names(signature: Signature) -> tuple[list[str], list[str]]:
@@ -174,7 +224,7 @@ def _names(signature: Signature) -> tuple[list[str], list[str]]:
 def _signature(name: str, graph: Captured, path: Path) -> Signature:
     """The captured signature with the file's own dtypes (64-bit numbers become 32-bit ones)."""
     signature = graph.signature
-    buckets = tuple(n for dim in signature.dims.values() for n in bucket_lengths(dim))
+    buckets = _lengths(graph) if signature.dims else ()
     dtypes = signature_dtypes(path, bucket_name(name, buckets[0]) if buckets else name)
 
     def fit(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
@@ -197,7 +247,9 @@ def _notes(book: SiteBook, entry_points: Mapping[str, Signature]) -> list[str]:
         for dim in signature.dims.values():
             lengths = list(signature.buckets)
             beyond = f"; longer ones, up to {dim.max}, are not in the file" if lengths[-1] < dim.max else ""
-            notes.append(f"{name!r} holds programs for {dim.name} = {lengths}; inputs are padded to them{beyond}.")
+            rigid = [s.name for s in signature.inputs if dim.name in s.shape and s.name not in signature.padding]
+            how = f"no other fits, as {rigid[0]!r} has no padding value" if rigid else "inputs are padded to them"
+            notes.append(f"{name!r} holds programs for {dim.name} = {lengths}; {how}{beyond}.")
     return notes
 
 

@@ -268,8 +268,8 @@ def _refuse_complex(name: str, inputs: Mapping[str, Tensor]) -> None:
         if value.is_complex():
             raise InputError(
                 "FER-INP-006",
-                f"Input {key!r} of entry point {name!r} is {str(value.dtype).removeprefix('torch.')}; targets take real "
-                "numbers only.",
+                f"Input {key!r} of entry point {name!r} is {str(value.dtype).removeprefix('torch.')}; targets take "
+                "real numbers only.",
                 "Pass torch.view_as_real(…) and call torch.view_as_complex in forward.",
             )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferrule.errors import InputError, ModelError, ParityError
+from ferrule.errors import FerruleError, InputError, LoweringError, ModelError, ParityError
 from ferrule.program import Parity
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def answer(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> tuple[t
     module.eval()
     answers: list[tuple[Tensor, ...]] = []
     size = 0
-    with torch.no_grad(), unchanged(module):
+    with torch.no_grad(), unchanged(module), _plain_attention():
         for index, row in enumerate(inputs):
             leaves = _call(module, index, row)
             if any(t.is_floating_point() and bool(t.isnan().any()) for t in leaves):
@@ -70,6 +71,19 @@ def answer(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> tuple[t
             if size > MOST_BYTES:
                 break
     return tuple(answers)
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Keep nn.TransformerEncoder off its short cut, which writes zeros over padded positions; graphs do not have it."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _call(module: nn.Module, index: int, row: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -173,7 +187,7 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
     fidelities: list[float] = []
     worst = 0.0
     for index, row in enumerate(proof.inputs):
-        outputs = session.run(row)
+        outputs = _run(session, index, row)
         for name, reference in proof.reference[index].items():
             found = outputs[name]
             if np.isnan(found.astype(np.float64)).any():
@@ -204,6 +218,22 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
         source=proof.source,
         engine=session.engine.name,
     )
+
+
+def _run(session: Session, index: int, row: Arrays) -> dict[str, NDArray[Any]]:
+    try:
+        return session.run(row)
+    except FerruleError:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or ["no message"])[0][:300]
+        raise LoweringError(
+            "FER-LOW-005",
+            f"{session.engine.name} opens the artefact and fails to run it on proof input {index}: "
+            f"{type(error).__name__}: {first}",
+            "The log holds the engine's own words. Unusual ops (complex numbers, sorting) are the likely cause: "
+            "replace them in the model, or choose another target.",
+        ) from error
 
 
 def _compare(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:

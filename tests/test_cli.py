@@ -171,7 +171,7 @@ def test_an_unknown_name_is_told_before_the_model_is_loaded(run: Any, tmp_path: 
     (tmp_path / "net.py").write_text("raise RuntimeError('loaded')")
     shown = run("build", f"{tmp_path}/net.py:make", "--device", "pixel9", "-o", tmp_path / "out")
     assert shown.code == 2 and "loaded" not in shown.err
-    assert "loaded" in run("build", f"{tmp_path}/net.py:make", "--device", "pixel-9", "-o", tmp_path / "out").err
+    assert "loaded" in run("build", f"{tmp_path}/net.py:make", "--device", "pixel-9", "-o", tmp_path / "out").out
 
 
 @pytest.mark.parametrize("command", ["devices"])

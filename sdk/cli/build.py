@@ -144,6 +144,7 @@ def show_progress(quiet: bool) -> Iterator[Progress | None]:
 
     def on_event(event: Event) -> None:
         key = (event.device, event.target, event.recipe)
+        bars.start()  # only now: a build that is refused at once leaves no empty line
         if key not in tasks:
             label = f"{event.device}:{event.target} {event.recipe}"
             tasks[key] = bars.add_task(label, total=100, phase=event.phase, start=False)
@@ -154,8 +155,11 @@ def show_progress(quiet: bool) -> Iterator[Progress | None]:
         if event.phase in ("done", "failed", "refused"):
             bars.stop_task(tasks[key])
 
-    with bars:
+    try:
         yield on_event
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def _failed_rows(devices: Sequence[str], recipes: Sequence[str], error: FerruleError) -> list[dict[str, object]]:

@@ -23,7 +23,7 @@ def load(directory: str) -> Model:
     """A Model from a checkpoint; raises SourceError FER-SRC-002 (absent) or FER-SRC-003 (unreadable)."""
     folder = Path(directory).expanduser().resolve()  # the model is named after the folder, which may be given as "."
     if not folder.is_dir():
-        raise SourceError("FER-SRC-002", f"{folder} is no directory.", "Give the directory of a transformers checkpoint.")
+        raise SourceError("FER-SRC-002", f"{folder} is no directory.", "Give that of a transformers checkpoint.")
     config = _read_config(folder)
     if config.get("is_encoder_decoder"):
         raise SourceError(

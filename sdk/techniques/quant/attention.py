@@ -92,6 +92,9 @@ def split_attention(model: Model, skip: tuple[str, ...] = ()) -> Model:
                 made.setdefault(id(layer), SplitAttention(layer))
         root = made.get(id(entry.module))
         modules[name] = root if root is not None else copy_module(entry.module, made)
+        for layer in modules[name].modules():
+            if isinstance(layer, nn.TransformerEncoder):
+                layer.use_nested_tensor = False  # its short cut for padded batches reads packed weights
     return model.exchange(modules) if made else model
 
 

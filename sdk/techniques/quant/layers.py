@@ -24,7 +24,7 @@ def replace_layers(
     make: Callable[[str, nn.Module], nn.Module | None],
     skip: tuple[str, ...] = (),
 ) -> Model:
-    """A copy of the model in which `make(name, layer)` stands for each layer that `matches` and no glob in `skip` names.
+    """A copy of the model with `make(name, layer)` for each layer that `matches` and that no glob in `skip` names.
 
     `make` returns None to leave a layer alone. A layer that several places share is coded once and stays shared.
     Raises RecipeError FER-REC-002 when nothing was replaced: a recipe never acts as a silent no-op.
@@ -45,7 +45,7 @@ def replace_layers(
         modules[entry_name] = _copy_with(entry.module, found)
     if not any(made.values()):
         outside = f" outside skip={list(skip)}" if skip else ""
-        why = f"the {seen} that are there{outside} are too small" if seen else f"the model has none of its kind{outside}"
+        why = f"the {seen} of its kind{outside} are too small" if seen else f"the model has none of its kind{outside}"
         raise RecipeError(
             "FER-REC-002",
             f"Technique {technique!r} found no layer to act on: {why}.",
