@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coded_sites import recapture
 from ferrule.converters.executorch_delegation import delegation_rows, look_at, source_line
-from ferrule.converters.executorch_edits import name_weights, own_outputs
+from ferrule.converters.executorch_edits import name_weights
 from ferrule.converters.executorch_layers import layer_maker
 from ferrule.converters.executorch_partition import collect_reasons, make_partitioner
 from ferrule.converters.executorch_rewrite import fix_view_lengths, rewrite
@@ -47,6 +47,8 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     """
     notes: dict[str, None] = {}
     with _quiet():
+        for name, graph in graphs.items():
+            _refuse_returned_weights(name, graph)
         programs = {name: _prepare(graph, expand, notes) for name, graph in graphs.items()}
         partitioner = make_partitioner()
         with collect_reasons() as reasons:
@@ -68,11 +70,23 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     )
 
 
+def _refuse_returned_weights(name: str, graph: Captured) -> None:
+    """The partitioner gives a weight to a delegate, and then has nothing to return."""
+    signature = graph.program.graph_signature
+    weights = {spec.arg.name: spec.target for spec in signature.input_specs if spec.target is not None}
+    for spec in signature.output_specs:
+        if spec.target is None and spec.arg.name in weights:
+            raise LoweringError(
+                "FER-LOW-001",
+                f"executorch: entry point {name!r} returns {weights[spec.arg.name]!r}, a weight, as it is.",
+                "Leave it out of what the model returns: it is the same at every call.",
+            )
+
+
 def _prepare(graph: Captured, expand: bool, notes: dict[str, None]) -> ExportedProgram:
     """A graph of our own to rewrite; the caller's stays as it is."""
     program = recapture(graph, layer_maker(expand, notes)).program
     name_weights(program)
-    own_outputs(program)
     rewrite(program)
     return program
 

@@ -1,4 +1,4 @@
-"""Edits of a captured graph: the three that rewrites are made of, and two that the toolkit needs to work at all."""
+"""Edits of a captured graph: the three that rewrites are made of, and names that the toolkit can work with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import fx
     from torch.export import ExportedProgram
 
-__all__ = ["call", "calls", "name_weights", "own_outputs", "swap"]
+__all__ = ["call", "calls", "name_weights", "swap"]
 
 
 def call(like: fx.Node, target: Any, *args: Any) -> fx.Node:
@@ -44,20 +44,3 @@ def name_weights(program: ExportedProgram) -> None:
         for output in program.graph_signature.output_specs:
             if output.target == old:
                 output.target = spec.target
-
-
-def own_outputs(program: ExportedProgram) -> None:
-    """Return a copy of a weight that the model returns as it is: ExecuTorch would lose it to a delegate."""
-    import torch
-
-    weights = {spec.arg.name for spec in program.graph_signature.input_specs if spec.target is not None}
-    (output,) = [n for n in program.graph.nodes if n.op == "output"]
-    returned = list(output.args[0])
-    for index, (node, spec) in enumerate(zip(returned, program.graph_signature.output_specs, strict=True)):
-        if getattr(node, "name", "") in weights and spec.target is None:
-            with program.graph.inserting_before(output):
-                returned[index] = program.graph.call_function(torch.ops.aten.clone.default, (node,))
-            returned[index].meta["val"] = node.meta["val"]
-            spec.arg.name = returned[index].name
-    output.args = (tuple(returned),)
-    program.graph_module.recompile()

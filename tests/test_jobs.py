@@ -155,7 +155,13 @@ def make():
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_the_workers_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "moment"),
+    # The folder `program` is made when a worker begins to lower; `log.txt` when the model begins to load.
+    [(signal.SIGINT, "job-*/program"), (signal.SIGTERM, "prepared/log.txt")],
+    ids=["ctrl-c while lowering", "terminated while loading"],
+)
+def test_an_interrupted_build_leaves_nothing_behind(sent: signal.Signals, moment: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(SLOW_MODEL)
     out = tmp_path / "out"
     command = [sys.executable, "-c", "from ferrule.cli import main; main()", "build", f"{tmp_path}/net.py:make"]
@@ -169,13 +175,12 @@ def test_ctrl_c_stops_the_workers_and_leaves_nothing_behind(tmp_path: Path) -> N
     try:
         end = time.monotonic() + 120
         while build.poll() is None and time.monotonic() < end:
-            # The folder is made when a worker begins to lower.
-            if list(out.glob(".ferrule-*/job-*/program")) and find_processes(f"{out}/.ferrule-"):
+            if list(out.glob(f".ferrule-*/{moment}")) and find_processes(f"{out}/.ferrule-"):
                 break
             time.sleep(0.02)
         assert build.poll() is None, build.communicate()
         assert find_processes(f"{out}/.ferrule-")
-        build.send_signal(signal.SIGINT)
+        build.send_signal(sent)
         _, errors = build.communicate(timeout=60)
     finally:
         build.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -64,6 +65,7 @@ def main() -> None:
     """Entry point of the console script."""
     # Before torch is loaded: threads of a team that wait for each other should sleep, not spin, on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, _interrupt)  # a build machine's way to say Ctrl-C
     try:
         code = cli(prog_name="ferrule", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -81,3 +83,7 @@ def main() -> None:
     except BrokenPipeError:
         code = 0
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
