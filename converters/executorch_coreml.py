@@ -29,7 +29,7 @@ from ferrule.converters.coreml.mil import load
 from ferrule.converters.coreml.package import fix_package
 from ferrule.converters.coreml.readback import describe, notes_for, read_weights
 from ferrule.converters.coreml.toolkit import explain, hide_progress, quiet
-from ferrule.converters.coreml.torch_ops import register_ops
+from ferrule.converters.coreml.torch_ops import cast_likes, pool_by_mean, register_ops
 from ferrule.device_profiles import DeviceProfile
 from ferrule.errors import BundleError
 from ferrule.program import Program, Signature, bucket_name
@@ -116,8 +116,10 @@ def _methods(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature]
             methods[bucket_name(name, length)] = recapture(graph, lengths={dim: length}).program
         if not signatures[name].buckets:
             methods[name] = recapture(graph).program
+    methods = {name: pool_by_mean(program) for name, program in methods.items()}
     for program in methods.values():
         bound_constants(program)
+        cast_likes(program)
     return methods
 
 

@@ -7,6 +7,7 @@ import inspect
 import re
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -254,10 +255,13 @@ def _capture_entry(name: str, entry: EntryPoint) -> Captured:
     shapes = tuple({axis: dims[dim.name] for axis, dim in entry.dynamic.get(key, {}).items()} for key in entry.inputs)
     _refuse_complex(name, entry.inputs)
     try:
-        program = torch.export.export(entry.module.eval(), arguments, dynamic_shapes=shapes if dims else None)
-        if _writes_inputs(program):
-            copying = _on_copies(entry)
-            program = torch.export.export(copying, arguments, dynamic_shapes=shapes if dims else None)
+        with warnings.catch_warnings():
+            # A remark of torch's on its own code, which no user can heed.
+            warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
+            program = torch.export.export(entry.module.eval(), arguments, dynamic_shapes=shapes if dims else None)
+            if _writes_inputs(program):
+                copying = _on_copies(entry)
+                program = torch.export.export(copying, arguments, dynamic_shapes=shapes if dims else None)
     except Exception as error:
         raise _explain_capture(name, error) from error
     return Captured(program, _signature(program, entry, outputs))

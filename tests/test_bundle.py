@@ -25,7 +25,7 @@ from ferrule import bundle as bundle_module
 from ferrule.bundle import Bundle, check, write_bundle, zip_bundle
 from ferrule.converters import find_target
 from ferrule.device_profiles import load
-from ferrule.errors import BundleError, OutputError, ParityError, SourceError
+from ferrule.errors import BundleError, LoweringError, OutputError, ParityError, SourceError
 from ferrule.flow import compress, pack
 from ferrule.model import Model, as_model, capture
 from ferrule.program import Dim, Program
@@ -433,18 +433,31 @@ def test_parity_is_what_it_says() -> None:
     for found, code in (([np.nan, 1], "FER-PAR-002"), ([[1, 2]], "FER-PAR-003"), ([1, 2, 3], "FER-PAR-003")):
         with pytest.raises(ParityError) as caught:
             proven([1, 2], found)
-        assert caught.value.code == code
+        assert caught.value.code == code and caught.value.hint
+
+
+def test_an_engine_that_fails_to_run_is_told() -> None:
+    row = {"x": np.zeros(1, np.float32)}
+    session: Any = Answers([])
+    session.run = lambda _: 1 // 0
+    with pytest.raises(LoweringError, match="answers opens .* fails to run it on proof input 0") as caught:
+        prove(session, Proof((row,), (row,), (row,), ""))
+    assert caught.value.code == "FER-LOW-005" and "ZeroDivisionError" in caught.value.message
 
 
 def test_a_proof_survives_its_file(tmp_path: Path) -> None:
-    rows = tuple({"a/b": np.full((2, 3), i, np.float32), "c": np.arange(i + 1)} for i in range(12))
+    rows = tuple(
+        {"a/b": np.full((2, 3), i, np.float32), "c": np.arange(i + 1), "scalar": np.array(i)} for i in range(12)
+    )
     proof = Proof(rows, rows, rows[::-1], "numbers")
     save_proof(proof, tmp_path / "proof.safetensors")
     found = load_proof(tmp_path / "proof.safetensors")
     assert found.source == "numbers" and len(found.inputs) == 12
     for part in ("inputs", "reference", "compressed"):
         for left, right in zip(getattr(proof, part), getattr(found, part), strict=True):
-            assert set(left) == set(right) and all(np.array_equal(left[k], right[k]) for k in left)
+            assert set(left) == set(right) and all(
+                np.array_equal(left[k], right[k]) and left[k].shape == right[k].shape for k in left
+            )
     assert len(proof.head().inputs) == 8
     large = tuple({"x": np.zeros(1 << 19, np.float32)} for _ in range(8))
     assert len(Proof(large, large, large, "").head().inputs) == 1

@@ -264,3 +264,30 @@ def test_capture_leaves_the_module_and_its_inputs_alone() -> None:
     graph = capture(as_model(module, (x,)))["forward"]
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
     assert torch.allclose(graph.program.module()(x.contiguous()), module(x))
+
+
+class Overwrites(nn.Module):
+    def forward(self, x: Tensor, n: Tensor) -> Tensor:
+        n = n + 1
+        x[:, 0].mul_(2)
+        return x.add_(1) * n
+
+
+def test_a_model_that_writes_to_its_inputs_becomes_one_that_does_not() -> None:
+    x, n = torch.ones(3, 2), torch.ones(2)
+    expected = torch.tensor([6.0, 4.0]).expand(3, 2)
+    model = as_model(Overwrites().eval(), (x, n), {"x": {0: Dim("rows", 2, 8)}})
+    (found,) = answer(module_of(model), [model.entry_points["forward"].inputs])
+    graph = capture(model)["forward"]
+    assert torch.equal(found[0], expected) and graph.signature.inputs[0].shape == ("rows", 2)
+    assert torch.equal(graph.program.module()(x, n), expected) and torch.equal(x, torch.ones(3, 2))
+
+
+def test_complex_numbers_stay_inside() -> None:
+    z = torch.ones(2, 2, dtype=torch.complex64)
+    with pytest.raises(InputError, match="'left' .* is complex64") as caught:
+        capture(as_model(Two(), (z, z)))
+    assert caught.value.code == "FER-INP-006"
+    with pytest.raises(ModelError, match="torch.complex64 tensor") as refused:
+        answer(Two(), [{"left": z, "right": z}])
+    assert refused.value.code == "FER-MOD-004"

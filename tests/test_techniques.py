@@ -15,7 +15,7 @@ from ferrule.codec import decode
 from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
 from ferrule.errors import InputError, ModelError, RecipeError
 from ferrule.flow import compress
-from ferrule.model import EntryPoint, Model, as_model
+from ferrule.model import EntryPoint, Model, as_model, capture
 from ferrule.policy import Forward
 from ferrule.proof import answer
 
@@ -167,9 +167,9 @@ def test_a_subclass_with_a_behaviour_of_its_own_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
-        ("w8", {"skip": ("*",)}, "0 of kind Linear matched outside skip=['*']"),
-        ("emb8", {"min_rows": 5000}, "1 of kind Embedding matched"),
-        ("emb8", {"skip": ("table",)}, "0 of kind Embedding matched outside"),
+        ("w8", {"skip": ("*",)}, "none of its kind outside skip=['*']"),
+        ("emb8", {"min_rows": 5000}, "the 1 of its kind are too small"),
+        ("emb8", {"skip": ("table",)}, "none of its kind outside"),
     ],
 )
 def test_a_technique_that_finds_nothing_is_an_error(
@@ -179,6 +179,79 @@ def test_a_technique_that_finds_nothing_is_an_error(
         run(small, name, **options)
     assert caught.value.code == "FER-REC-002"
     assert repr(name) in caught.value.message and told in caught.value.message
+
+
+class Attention(nn.Module):
+    """Self-attention in a torch encoder layer, and attention over a memory of other widths that shows its weights."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(32, 4, 48, dropout=0.0, batch_first=batch_first)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=batch_first)
+        self.cross = nn.MultiheadAttention(32, 2, kdim=24, vdim=20, bias=False, batch_first=batch_first)
+
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.encoder(x, src_key_padding_mask=padding)
+        causal = torch.ones(x.shape[-2], key.shape[-2], dtype=torch.bool).triu(1) if self.cross.batch_first else None
+        answer: tuple[Tensor, Tensor] = self.cross(x, key, value, attn_mask=causal)
+        return answer
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_attention_is_taken_apart_exactly_and_then_coded(batch_first: bool) -> None:
+    from ferrule.techniques.quant.attention import split_attention
+
+    torch.manual_seed(0)
+    shapes = [(2, 6, width) for width in (32, 24, 20)]
+    tensors = [torch.randn(*(s if batch_first else (s[1], s[0], s[2]))) for s in shapes]
+    padding = torch.tensor([[False] * 6, [False] * 4 + [True] * 2])
+    model = as_model(Attention(batch_first).eval(), (*tensors, padding))
+    (expected,) = answer(module_of(model), [model.entry_points["forward"].inputs])
+    (split,) = answer(module_of(split_attention(model)), [model.entry_points["forward"].inputs])
+    for left, right in zip(expected, split, strict=True):
+        assert left.shape == right.shape and torch.allclose(left, right, atol=1e-5)
+    coded = run(model, "w8")
+    kinds = [type(layer).__name__ for layer in module_of(coded).modules()]
+    assert kinds.count("CodedLinear") == 2 * 4 + 2 and "MultiheadAttention" not in kinds and not coded.notes
+    assert any(isinstance(layer, nn.MultiheadAttention) for layer in module_of(model).modules())
+    (close,) = answer(module_of(coded), [model.entry_points["forward"].inputs])
+    assert all(torch.allclose(a, b, atol=0.05) for a, b in zip(expected, close, strict=True))
+    capture(coded)
+    kept = run(model, "w8", skip=("cross",))
+    assert isinstance(module_of(kept).get_submodule("cross"), nn.MultiheadAttention)
+
+
+def test_attention_without_a_batch() -> None:
+    from ferrule.techniques.quant.attention import SplitAttention
+
+    layer = nn.MultiheadAttention(16, 2).eval()
+    x, mask = torch.randn(5, 16), torch.randn(2, 5, 5)
+    expected, shown = layer(x, x, x, attn_mask=mask, average_attn_weights=False)
+    found, weights = SplitAttention(layer)(x, x, x, attn_mask=mask, average_attn_weights=False)
+    assert weights is not None and shown.shape == weights.shape == (2, 5, 5)
+    assert torch.allclose(expected, found, atol=1e-5) and torch.allclose(shown, weights, atol=1e-5)
+    assert SplitAttention(layer)(x, x, x, need_weights=False)[1] is None
+
+
+def test_the_transposed_linear_layers_of_gpt2_are_coded() -> None:
+    from transformers.pytorch_utils import Conv1D
+
+    torch.manual_seed(0)
+    module = nn.Sequential(Conv1D(48, 32), nn.GELU(), Conv1D(8, 48)).eval()
+    model = as_model(module, (torch.randn(3, 32),))
+    x = torch.randn(3, 32)
+    for name in ("w8", "w4g32"):
+        coded = module_of(run(model, name, [{"input": x}]))
+        assert [type(layer).__name__ for layer in coded] == ["CodedLinear", "GELU", "CodedLinear"]
+        closeness = torch.cosine_similarity(coded(x).flatten(), module(x).flatten(), dim=0)
+        assert closeness > (0.999 if name == "w8" else 0.97)
+
+
+def test_weights_that_stay_float_are_told(small: Model) -> None:
+    (note,) = run(small, "w8").notes
+    assert "w8 codes linear layers: 47% of the weights" in note and "'conv.weight'" in note
+    module = nn.Sequential(nn.Linear(64, 64), nn.Conv1d(1, 4, 3))
+    assert not run(as_model(module, (torch.zeros(1, 1, 64),)), "w8").notes
 
 
 def test_a_recipe_that_repeats_itself_is_an_error_not_a_no_op(small: Model) -> None:

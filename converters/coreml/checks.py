@@ -152,21 +152,33 @@ def bound_constants(program: ExportedProgram) -> None:
 
     A mask made as (1 - m) * -3.4e38 would else become 0 * -inf, which is no number.
     """
-    from torch.fx.node import map_aggregate
-
-    def bound(value: Any) -> Any:
-        return math.copysign(HALF_MAX, value) if _oversized(value) else value
-
     for node in filter(_makes_floats, program.graph.nodes):
-        node.args = map_aggregate(node.args, bound)
-        node.kwargs = map_aggregate(node.kwargs, bound)
+        numbers = _numbers(node)
+        bounded = {key: math.copysign(HALF_MAX, value) for key, value in numbers.items() if _oversized(value)}
+        node.args = tuple(bounded.get(index, value) for index, value in enumerate(node.args))
+        node.kwargs = {key: bounded.get(key, value) for key, value in node.kwargs.items()}
     program.graph_module.recompile()
 
 
 def exceeds_half(program: ExportedProgram) -> bool:
     """Whether the graph holds a number that `bound_constants` would bring into range."""
     nodes = filter(_makes_floats, program.graph.nodes)
-    return any(_oversized(value) for node in nodes for value in (*node.args, *node.kwargs.values()))
+    return any(_oversized(value) for node in nodes for value in _numbers(node).values())
+
+
+def _numbers(node: fx.Node) -> dict[int | str, Any]:
+    """Arguments that take part in arithmetic, by place or name; the others are axes, ends of slices and the like."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {}
+    given: dict[int | str, Any] = {}
+    for index, argument in enumerate(schema.arguments):
+        if "int" not in str(argument.type):
+            if index < len(node.args):
+                given[index] = node.args[index]
+            elif argument.name in node.kwargs:
+                given[argument.name] = node.kwargs[argument.name]
+    return given
 
 
 def _oversized(value: Any) -> bool:

@@ -12,6 +12,7 @@ from ferrule.converters.coreml.constants import Inline, Stored, TensorType
 from ferrule.converters.coreml.mil import MilFunction, MilOp, MilProgram, Operand
 from ferrule.converters.coreml.rows import is_data
 from ferrule.device_profiles import DeviceProfile
+from ferrule.errors import LoweringError
 from ferrule.program import OpRow, Signature, StoredWeights, TensorSpec
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ def signature_of(function: MilFunction, asked: Signature, buckets: tuple[int, ..
     types |= {value.name: value.type for value in function.outputs}
 
     def read(spec: TensorSpec) -> TensorSpec:
+        if spec.name not in types:
+            raise LoweringError(
+                "FER-LOW-001",
+                f"Core ML cannot call an input or output {spec.name!r}, a word of its own; coremltools renamed it.",
+                "Rename it in the model: the parameter of forward, or the key of the dict that it returns.",
+            )
         kind = types[spec.name]
         shape = spec.shape if len(spec.shape) == len(kind.shape) else tuple(n or 1 for n in kind.shape)
         narrow = "bool" if spec.dtype == "bool" else _DTYPES.get(kind.dtype, kind.dtype)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ferrule.converters.coreml.codecs import coded_constant
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.export import ExportedProgram
 
-__all__ = ["decompose", "register_ops"]
+__all__ = ["cast_likes", "decompose", "pool_by_mean", "register_ops"]
 
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
@@ -20,7 +21,43 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     table = torch.export.default_decompositions()
     for op in [op for op in table if "scaled_dot" in str(op) or "aten.linear" in str(op)]:
         table.pop(op)
-    return program.run_decompositions(table)
+    return pool_by_mean(program).run_decompositions(table)
+
+
+def pool_by_mean(program: ExportedProgram) -> ExportedProgram:
+    """Pooling to one pixel as a mean: torch's own decomposition ends in `as_strided` where channels come last."""
+    import torch
+
+    pool = torch.ops.aten.adaptive_avg_pool2d.default
+
+    def pooled(x: Tensor, size: list[int]) -> Tensor:
+        return x.mean((-2, -1), keepdim=True) if list(size) == [1, 1] else pool(x, size)
+
+    if not any(node.target == pool and list(node.args[1]) == [1, 1] for node in program.graph.nodes):
+        return program
+    return program.run_decompositions({pool: pooled})
+
+
+def cast_likes(program: ExportedProgram) -> None:
+    """zeros_like(x, dtype) and its kin -> the same of x cast to dtype, in place.
+
+    coremltools' translations of the edge dialect make the result of x's own type: a float mask made like a boolean one
+    would become boolean.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    for node in list(program.graph.nodes):
+        if node.target not in (aten.zeros_like.default, aten.ones_like.default, aten.full_like.default):
+            continue
+        like, dtype = node.args[0], node.meta["val"].dtype
+        if like.meta["val"].dtype == dtype:
+            continue
+        with program.graph.inserting_before(node):
+            cast = program.graph.call_function(aten._to_copy.default, (like,), {"dtype": dtype})
+        cast.meta = {**node.meta, "val": like.meta["val"].to(dtype)}
+        node.args = (cast, *node.args[1:])
+    program.graph_module.recompile()
 
 
 @cache

@@ -148,6 +148,7 @@ def _draw_cosines(rows: Sequence[Row]) -> Chart:
     low = math.floor(math.log10(min(v for _, v in points)) - 0.1)
     high = math.log10(max(v for _, v in points))
     axes.set_ylim(10**low, 10 ** max(math.ceil(high), high + 0.14 * (high - low)))
+    axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: _power(value))
     axes.set_title("1 − cosine to the float32 model (lower is better)", **_TITLE)
     shared = _label_points(figure, axes, points)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ferrule.codec import Affine, encode_affine
 from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
 from ferrule.converters.buckets import BUCKETS
-from ferrule.converters.coreml.checks import check_declared
+from ferrule.converters.coreml.checks import bound_constants, check_declared
 from ferrule.converters.coreml.constants import Inline, TensorType
 from ferrule.converters.coreml.interpreter import list_misdeclared
 from ferrule.converters.coreml.lower import lower, static_lengths
@@ -304,6 +304,17 @@ def chooser_model(padding: dict[str, float]) -> Model:
     return Model({"forward": EntryPoint(Chooser(), inputs, axes, padding, names)}, source="test")
 
 
+def test_the_end_of_a_slice_is_no_number_to_be_brought_into_range() -> None:
+    class Rotate(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([-x[..., 4:], x[..., :4]], -1) * 1e9
+
+    program = capture(as_model(Rotate(), (torch.randn(1, 8),)))["forward"].program
+    bound_constants(program)
+    x = torch.randn(1, 8)
+    assert torch.equal(program.module()(x), torch.cat([-x[..., 4:], x[..., :4]], -1) * 65504.0)
+
+
 @pytest.mark.parametrize("padding", [{}, {"x": 0, "mask": 0}], ids=["range", "buckets"])
 def test_choices_declare_the_shape_of_their_condition(tmp_path: Path, padding: dict[str, float]) -> None:
     program, session = build(tmp_path, chooser_model(padding))
@@ -352,6 +363,25 @@ def test_booleans_integers_and_scalars_cross_the_boundary(tmp_path: Path) -> Non
     for out, want in zip(outs.values(), eager(Mixed(), *inputs), strict=True):
         assert np.allclose(out, want.numpy(), atol=2e-3)
     assert [o.dtype for o in outs.values()] == [np.float32, np.bool_, np.int32]
+
+
+def test_pooling_where_channels_come_last(tmp_path: Path) -> None:
+    class Pool(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1).flatten(1)
+
+    x = torch.randn(1, 5, 6, 8)
+    _, session = build(tmp_path, Pool(), x)
+    assert np.allclose(session.run({"x": x.numpy()})["output"], eager(Pool(), x), atol=2e-3)
+    session.close()
+
+
+def test_a_name_that_core_ml_keeps_for_itself_is_refused(tmp_path: Path) -> None:
+    class Both(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"any": x + 1, "all": x * 2}
+
+    assert "'any'" in refused(LoweringError, "FER-LOW-001", lambda: build(tmp_path, Both(), torch.ones(2)))
 
 
 def test_an_input_handed_through_is_refused(tmp_path: Path) -> None:

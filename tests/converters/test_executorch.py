@@ -178,6 +178,26 @@ def test_unknown_kernel_is_named_with_its_line(tmp_path: Path) -> None:
     assert caught.value.code == "FER-LOW-001"
 
 
+def test_a_bare_sequential_whose_weights_are_named_by_numbers(tmp_path: Path) -> None:
+    layers = (torch.nn.Conv1d(3, 8, 3), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Flatten())
+    module = torch.nn.Sequential(*layers, torch.nn.Linear(48, 4)).eval()
+    _check(module, {"input": torch.randn(1, 3, 8)}, tmp_path)
+
+
+def test_a_weight_that_is_returned_is_refused(tmp_path: Path) -> None:
+    class Shows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x), self.layer.bias
+
+    with pytest.raises(LoweringError, match=r"returns 'layer\.bias', a weight") as caught:
+        _lower(as_model(Shows(), (torch.randn(2, 4),)), tmp_path)
+    assert caught.value.code == "FER-LOW-001"
+
+
 @pytest.mark.parametrize(("causal", "mask"), [(False, False), (True, False), (False, True)])
 def test_dynamic_encoder(causal: bool, mask: bool, tmp_path: Path) -> None:
     module = Encoder(causal, mask).eval()

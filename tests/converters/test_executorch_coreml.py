@@ -213,6 +213,19 @@ def test_an_input_that_nothing_reads_stays_in_the_signature(tmp_path: Path) -> N
     assert cosine(out, eager(Lazy(), x, x)) > 0.9999
 
 
+def test_a_float_mask_made_like_a_boolean_one_is_float(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+            mask = torch.zeros_like(padding, dtype=x.dtype).masked_fill_(padding, float("-inf"))
+            return torch.softmax(x + mask, -1) + 0.5 * torch.ones_like(padding, dtype=x.dtype)
+
+    x, padding = torch.randn(2, 6), torch.tensor([[False] * 6, [False] * 4 + [True] * 2])
+    _, session = build(tmp_path, Masked(), x, padding)
+    out = session.run({"x": x.numpy(), "padding": padding.numpy()})["output"]
+    session.close()
+    assert np.allclose(out, eager(Masked(), x, padding), atol=2e-3)
+
+
 def test_refusals(tmp_path: Path) -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from ferrule.converters.buckets import bucket_lengths
 from ferrule.converters.litert import lower
 from ferrule.converters.litert_flatbuffer import op_name, read_model
 from ferrule.device_profiles import load
-from ferrule.errors import BundleError, LoweringError
+from ferrule.errors import BundleError, InputError, LoweringError
 from ferrule.model import Dim, EntryPoint, Model, as_model, capture
 from ferrule.program import Program
 from ferrule.runtime.session import Session, open_program
@@ -306,6 +306,40 @@ def test_op_that_the_toolkit_lacks_is_named_with_its_line(tmp_path: Path) -> Non
         build(tmp_path, nn.Sequential(Inner()), torch.randn(3))
     assert caught.value.code == "FER-LOW-001"
     assert caught.value.__cause__ is not None
+
+
+def test_op_that_the_runtime_lacks_is_named_with_its_line(tmp_path: Path) -> None:
+    class Sorter(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sort(-1).values
+
+    with pytest.raises(LoweringError, match=r"no op 'STABLEHLO_SORT' at .*test_litert\.py:\d+") as caught:
+        build(tmp_path, Sorter(), torch.randn(2, 5))
+    assert caught.value.code == "FER-LOW-001" and caught.value.hint
+
+
+def test_the_compilers_own_errors_are_told_with_op_and_line(tmp_path: Path) -> None:
+    class Spectrum(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.fft.fft(x).abs()
+
+    with pytest.raises(LoweringError, match=r"fft\w* at .*litert\.py:\d+.*Verification failed: '") as caught:
+        build(tmp_path, Spectrum(), torch.randn(2, 16))
+    assert caught.value.code == "FER-LOW-001"
+
+
+def test_an_axis_that_may_not_be_padded_has_a_program_of_the_examples_length(tmp_path: Path) -> None:
+    class Total(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.softmax(x, 1).sum(2)
+
+    x = torch.randn(1, 9, 4)
+    program, session = build(tmp_path, as_model(Total(), (x,), {"x": {1: Dim("n", 2, 40)}}))
+    assert program.entry_points["forward"].buckets == (9, 16, 40)
+    assert "no other fits, as 'x' has no padding value" in program.notes[0]
+    assert np.allclose(session.run({"x": x.numpy()})["output"], eager(Total(), x), atol=1e-6)
+    with pytest.raises(InputError, match="may not be padded"):
+        session.run({"x": x[:, :8].numpy()})
 
 
 def test_two_dynamic_axes_are_refused(tmp_path: Path) -> None:
