@@ -6,7 +6,6 @@ the wheel has one thread pool for all programs, and opening an engine sets it fo
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferrule.errors import BundleError
+from ferrule.hush import hush
 from ferrule.program import Signature
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int 
 
     Raises BundleError FER-BUN-021 when the file is damaged or made for another runtime.
     """
-    logging.getLogger("torchao").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with hush(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from executorch.extension.pybindings import portable_lib
         from executorch.kernels import quantized  # noqa: F401  registers the quantized kernels

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.errors import SourceError
+from ferrule.hush import hush
 from ferrule.model import Dim, EntryPoint, Model
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def load_quietly(kind: str, folder: Path, **options: Any) -> nn.Module:
     import torch
     import transformers
 
-    with _quiet(transformers):
+    with hush(), _quiet(transformers):
         try:
             model: nn.Module = getattr(transformers, kind).from_pretrained(
                 folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager", **options
