@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coded_sites import recapture
-from ferrule.converters.executorch_delegation import delegation_rows, look_at, source_line
+from ferrule.converters.executorch_delegation import delegation_rows, look_at
 from ferrule.converters.executorch_edits import name_weights
 from ferrule.converters.executorch_layers import layer_maker
 from ferrule.converters.executorch_partition import collect_reasons, make_partitioner
 from ferrule.converters.executorch_rewrite import fix_view_lengths, rewrite
 from ferrule.converters.executorch_weights import stored_weights
 from ferrule.converters.pte import Pte, read_pte
+from ferrule.converters.source_lines import source_line
 from ferrule.errors import LoweringError
 from ferrule.program import Program
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.source_lines import source_line
 from ferrule.program import OpRow
 
 if TYPE_CHECKING:
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
 
     from ferrule.converters.pte import Pte
 
-__all__ = ["Placement", "delegation_rows", "look_at", "source_line"]
+__all__ = ["Placement", "delegation_rows", "look_at"]
 
 PORTABLE, XNNPACK = "cpu:portable", "cpu:xnnpack"
-
-_TOOLKITS = ("/ferrule/", "/torch/", "/executorch/", "/torchao/", "<")
 
 # They describe how a neighbour's operand is stored; XNNPACK's graph has no op for them.
 _FOLDED = (
@@ -70,17 +69,6 @@ def delegation_rows(pte: Pte, placements: Mapping[str, Placement]) -> tuple[OpRo
         counts.update(_portable([name for kind, name in method.instructions if kind == "kernel"], placement))
     rows = (OpRow(op, unit, reason, n, source, "measured") for (op, unit, reason, source), n in counts.items())
     return tuple(sorted(rows, key=lambda r: (r.unit, r.op, r.source, r.reason)))
-
-
-def source_line(node: fx.Node) -> str:
-    """`folder/file.py:line` of the innermost frame that is not the toolkits' own, or an empty string."""
-    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
-    for line in reversed(lines):
-        if line.startswith('File "'):
-            path, _, rest = line[6:].partition('", line ')
-            if not any(part in f"/{path}" for part in _TOOLKITS):
-                return f"{'/'.join(path.split('/')[-2:])}:{rest.split(',')[0]}"
-    return ""
 
 
 def _ops(graph: fx.GraphModule) -> list[fx.Node]:

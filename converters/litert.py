@@ -21,6 +21,7 @@ from ferrule.converters.coded_sites import recapture
 from ferrule.converters.litert_contents import delegation_table, signature_dtypes, stored_weights
 from ferrule.converters.litert_flatbuffer import place_sites, read_model, rename_signatures, write_model
 from ferrule.converters.litert_sites import SiteBook, choose_form, register_mark
+from ferrule.converters.source_lines import place
 from ferrule.errors import LoweringError
 from ferrule.model import Captured
 from ferrule.program import Program, Signature, TensorSpec, bucket_name
@@ -180,7 +181,7 @@ def _locate(op: str, graphs: Mapping[str, Captured]) -> str:
     """Layer and line of the first call of an op."""
     for node in _calls(graphs):
         if str(node.target).startswith(op):
-            return _place(node)
+            return place(node)
     return ""
 
 
@@ -188,19 +189,12 @@ def _locate_name(text: str, graphs: Mapping[str, Captured]) -> str:
     """Op, layer and line of the first node whose name the text quotes."""
     for node in _calls(graphs):
         if f'"{node.name}"' in text:
-            return f" ({str(node.target).removesuffix('.default')}{_place(node)})"
+            return f" ({str(node.target).removesuffix('.default')}{place(node)})"
     return ""
 
 
 def _calls(graphs: Mapping[str, Captured]) -> list[Any]:
     return [n for graph in graphs.values() for n in graph.program.graph.nodes if n.op == "call_function"]
-
-
-def _place(node: Any) -> str:
-    layers = list(node.meta.get("nn_module_stack", {}).values())
-    lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    layer = f" in layer {layers[-1][0]!r}" if layers and layers[-1][0] else ""
-    return layer + (f" at {lines[-1][0]}:{lines[-1][1]}" if lines else "")
 
 
 def _lengths(graph: Captured) -> tuple[int, ...]:

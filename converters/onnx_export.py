@@ -6,6 +6,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.source_lines import place
 from ferrule.errors import LoweringError
 from ferrule.model import Captured
 from ferrule.program import Signature, TensorSpec
@@ -148,8 +149,5 @@ def _locate(op: str, graph: Captured) -> str:
     wanted = op.replace("._", ".")
     for node in graph.program.graph.nodes:
         if node.op == "call_function" and str(node.target).replace("._", ".").rpartition(".")[0] == wanted:
-            layers = list(node.meta.get("nn_module_stack", {}).values())
-            lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-            layer = f" in layer {layers[-1][0]!r}" if layers and layers[-1][0] else ""
-            return layer + (f" at {lines[-1][0]}:{lines[-1][1]}" if lines else "")
+            return place(node)
     return ""
