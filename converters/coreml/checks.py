@@ -13,6 +13,7 @@ from ferrule.converters.coreml.codecs import HELD_BITS
 from ferrule.converters.coreml.mil import MilProgram
 from ferrule.converters.coreml.rows import misdeclared
 from ferrule.converters.coreml.torch_ops import decompose
+from ferrule.converters.source_lines import source_line
 from ferrule.device_profiles import DeviceProfile, check_format, choose_target
 from ferrule.errors import DeviceError, LoweringError
 from ferrule.program import Signature
@@ -114,7 +115,7 @@ def _check_ops(name: str, program: ExportedProgram) -> None:
     missing: dict[str, str] = {}
     for node in program.graph.nodes:
         if node.op == "call_function" and not is_torch_fx_node_supported(node):
-            missing.setdefault(str(node.target), _line_of(node))
+            missing.setdefault(str(node.target), source_line(node))
     if missing:
         found = "; ".join(f"{op}{f' at {line}' if line else ''}" for op, line in missing.items())
         raise LoweringError(
@@ -122,13 +123,6 @@ def _check_ops(name: str, program: ExportedProgram) -> None:
             f"Entry point {name!r} has ops that coremltools {version('coremltools')} lacks: {found}.",
             "Rewrite that part of the model with other ops, or choose another target.",
         )
-
-
-def _line_of(node: Any) -> str:
-    """The user's `file:line` of a graph node: the last frame outside of installed packages."""
-    frames = re.findall(r'File "([^"]+)", line (\d+)', str(node.meta.get("stack_trace") or ""))
-    own = [frame for frame in frames if "-packages" not in frame[0]] or frames
-    return f"{own[-1][0]}:{own[-1][1]}" if own else ""
 
 
 def check_declared(programs: Iterable[MilProgram]) -> None:
