@@ -52,16 +52,16 @@ def parse_destination(text: str) -> Destination:
     wanted = find_target(target).name if target else None
     try:
         chosen = choose_target(device, wanted)
-        missing = missing_packages(find_target(chosen))
-        if missing:
-            extra = find_target(chosen).extra
-            raise TargetError(
-                "FER-TGT-002",
-                f"Target {chosen!r} needs {', '.join(missing)}, not installed here.",
-                f"Run: pip install 'ferrule[{extra}]'",
-            )
     except FerruleError as error:
         return Destination(device, wanted or "none", error)
+    missing = missing_packages(find_target(chosen))
+    if missing:
+        refusal = TargetError(
+            "FER-TGT-002",
+            f"Target {chosen!r} needs {', '.join(missing)}, not installed here.",
+            f"Run: pip install 'ferrule[{find_target(chosen).extra}]'",
+        )
+        return Destination(device, chosen, refusal)
     return Destination(device, chosen)
 
 
