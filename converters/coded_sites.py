@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ferrule.codec import Affine
 
-__all__ = ["CodedSite", "coded_sites", "recapture", "specialise"]
+__all__ = ["CodedSite", "coded_sites", "float_layer", "recapture", "specialise"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,22 @@ def coded_sites(program: ExportedProgram) -> list[CodedSite]:
     """The coded ops of a program in graph order, with their tensors."""
     module = program.module(check_guards=False)
     return [_read_site(module, node) for node in module.graph.nodes if _is_coded(node)]
+
+
+def float_layer(site: CodedSite) -> nn.Module:
+    """A plain layer with the decoded weight, for a codec that a target cannot hold when `expand` allows it."""
+    from torch import nn
+
+    from ferrule.codec import decode
+
+    weight = nn.Parameter(decode(site.codec), requires_grad=False)
+    if site.kind == "embedding":
+        return nn.Embedding.from_pretrained(weight)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=site.bias is not None, device="meta")
+    layer.weight = weight
+    if site.bias is not None:
+        layer.bias = nn.Parameter(site.bias, requires_grad=False)
+    return layer
 
 
 def recapture(

@@ -8,7 +8,6 @@ dynamic, memory is planned for the largest. Every entry point is a method; equal
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from ferrule.converters.executorch_weights import stored_weights
 from ferrule.converters.pte import Pte, read_pte
 from ferrule.converters.source_lines import source_line
 from ferrule.errors import LoweringError
+from ferrule.hush import hush
 from ferrule.program import Program
 
 if TYPE_CHECKING:
@@ -159,15 +159,6 @@ def _place(text: str, programs: Mapping[str, ExportedProgram]) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No notes of the toolkits about themselves: deprecations, experimental APIs, CUDA libraries that are not there."""
-    names = ("torchao", "torch.utils._pytree", "torch.export", "root")
-    loggers = [logging.getLogger(None if name == "root" else name) for name in names]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), hush("torch.export", "root"):
         warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield

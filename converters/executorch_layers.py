@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ferrule.codec import Affine, decode
+from ferrule.codec import Affine
+from ferrule.converters.coded_sites import CodedSite, float_layer
 from ferrule.errors import LoweringError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ferrule.converters.coded_sites import CodedSite
 
 __all__ = ["layer_maker", "pad_codes"]
 
@@ -44,7 +44,7 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
                 "Use w8, w8a8 or w4g32 with quantized activations, or allow expanding to float32.",
             )
         notes[f"{_name_codec(site)} is expanded to float32 in the file: {reason}."] = None
-        return _expanded(site)
+        return float_layer(site)
 
     return make
 
@@ -170,16 +170,3 @@ def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:
             return y
 
     return Embedding()
-
-
-def _expanded(site: CodedSite) -> nn.Module:
-    import torch
-
-    weight = decode(site.codec)
-    if site.kind == "embedding":
-        return torch.nn.Embedding.from_pretrained(weight)
-    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=site.bias is not None)
-    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
-    if site.bias is not None:
-        layer.bias = torch.nn.Parameter(site.bias, requires_grad=False)
-    return layer

@@ -23,6 +23,8 @@ from ferrule.converters.litert_flatbuffer import place_sites, read_model, rename
 from ferrule.converters.litert_sites import SiteBook, choose_form, register_mark
 from ferrule.converters.source_lines import place
 from ferrule.errors import LoweringError
+from ferrule.graph_writes import written_buffers
+from ferrule.hush import hush
 from ferrule.model import Captured
 from ferrule.program import Program, Signature, TensorSpec, bucket_name
 
@@ -101,16 +103,11 @@ def _pieces(name: str, graph: Captured, book: SiteBook) -> list[_Piece]:
 
 def _refuse_state(name: str, graph: Captured) -> None:
     """The toolkit drops writes to buffers without a word, so a module that makes any is refused."""
-    program = graph.program
-    schemas = (getattr(node.target, "_schema", None) for node in program.graph.nodes)
-    written = dict(program.graph_signature.buffers_to_mutate)
-    if not written and any(schema is not None and schema.is_mutable for schema in schemas):
-        # An in-place op on a buffer shows only after functionalization.
-        written = dict(program.run_decompositions({}).graph_signature.buffers_to_mutate)
+    written = written_buffers(graph.program)
     if written:
         raise LoweringError(
             "FER-LOW-004",
-            f"litert: entry point {name!r} writes to the buffers {sorted(written.values())}; a LiteRT program made "
+            f"litert: entry point {name!r} writes to the buffers {written}; a LiteRT program made "
             "from torch keeps no state.",
             "Pass the state as an input and return it as an output.",
         )
@@ -155,10 +152,10 @@ def _explain(error: Exception, graphs: Mapping[str, Captured]) -> LoweringError:
         first = f"{first} {re.sub(r'^error: .*?[)]: ', '', lines[1].strip())}"
     found = re.search(r"aten[.:\w]+|\w+::\w+|(?<=')stablehlo[.]\w+", first)
     op = found.group().removesuffix(".default") if found else ""
-    place = (_locate(op, graphs) if op else "") or _locate_name(str(error), graphs)
+    where = (_locate(op, graphs) if op else "") or _locate_name(str(error), graphs)
     return LoweringError(
         "FER-LOW-001",
-        f"litert: the toolkit cannot convert {f'op {op!r}' if op else 'the graph'}{place}: {first.rstrip('.')}.",
+        f"litert: the toolkit cannot convert {f'op {op!r}' if op else 'the graph'}{where}: {first.rstrip('.')}.",
         "Replace the op in the model by others, or choose another target.",
     )
 
@@ -168,10 +165,10 @@ def _explain_refusal(error: Exception, graphs: Mapping[str, Captured]) -> Loweri
     lines = str(error).strip().splitlines() or [type(error).__name__]
     found = re.search(r"builtin opcode '(\w+)'|custom op.*?: *(\w+)", str(error))
     op = next((g for g in found.groups() if g), "") if found else ""
-    place = _locate(f"aten.{op.removeprefix('STABLEHLO_').lower()}", graphs) if op else ""
+    where = _locate(f"aten.{op.removeprefix('STABLEHLO_').lower()}", graphs) if op else ""
     return LoweringError(
         "FER-LOW-001",
-        f"litert: the runtime has no {f'op {op!r}' if op else 'kernel for an op'}{place}, which the toolkit makes of "
+        f"litert: the runtime has no {f'op {op!r}' if op else 'kernel for an op'}{where}, which the toolkit makes of "
         f"the model: {lines[0].rstrip('.')}.",
         "Replace the op in the model by others, or choose another target.",
     )
@@ -256,9 +253,6 @@ def _tools() -> dict[str, str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hush the toolkit's progress lines and the warnings that say nothing about the model."""
-    names = ("torchao", "torch.utils._pytree", "jax._src.xla_bridge")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
     # Its remark that 64-bit inputs are narrowed goes through the root logger; the Signature says it.
     root = logging.getLogger()
 
@@ -268,17 +262,13 @@ def _quiet() -> Iterator[None]:
     progress = os.environ.get("LITERT_TORCH_SHOW_PROGRESS")
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
     root.addFilter(ours)
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with hush("jax._src.xla_bridge"), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
         root.removeFilter(ours)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
         if progress is None:
             del os.environ["LITERT_TORCH_SHOW_PROGRESS"]
         else:

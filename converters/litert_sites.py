@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.coded_sites import CodedSite, float_layer
 from ferrule.errors import LoweringError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ferrule.converters.coded_sites import CodedSite
 
 __all__ = ["BLOCK", "MARK", "SiteBook", "choose_form", "register_mark"]
 
@@ -72,7 +72,7 @@ class SiteBook:
         note = f"{_label(site)} have no native form on LiteRT and were decoded to float32: {_reason(site)}"
         if note not in self.notes:
             self.notes.append(note)
-        return _float_module(site)
+        return float_layer(site)
 
     def _number(self, site: CodedSite) -> int:
         keys = [_identity(known) for known in self.sites]
@@ -166,18 +166,3 @@ def _mark_module(site: CodedSite, number: int) -> nn.Module:
             return y.reshape(*indices.shape, columns)
 
     return LinearMark() if site.kind == "linear" else EmbeddingMark()
-
-
-def _float_module(site: CodedSite) -> nn.Module:
-    from torch import nn
-
-    from ferrule.codec import decode
-
-    weight = decode(site.codec)
-    if site.kind == "embedding":
-        return nn.Embedding.from_pretrained(weight)
-    layer = nn.Linear(1, 1, bias=site.bias is not None)
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    if site.bias is not None:
-        layer.bias = nn.Parameter(site.bias.detach().clone(), requires_grad=False)
-    return layer

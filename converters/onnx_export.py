@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.source_lines import place
 from ferrule.errors import LoweringError
+from ferrule.graph_writes import written_buffers
 from ferrule.model import Captured
 from ferrule.program import Signature, TensorSpec
 
@@ -50,16 +51,11 @@ def to_onnx(name: str, graph: Captured) -> ir.Model:
 
 def _refuse_state(name: str, graph: Captured) -> None:
     """Writes to buffers would become outputs that no one feeds back."""
-    program = graph.program
-    schemas = (getattr(node.target, "_schema", None) for node in program.graph.nodes)
-    written = dict(program.graph_signature.buffers_to_mutate)
-    if not written and any(schema is not None and schema.is_mutable for schema in schemas):
-        # An in-place op on a buffer shows only after functionalization.
-        written = dict(program.run_decompositions({}).graph_signature.buffers_to_mutate)
+    written = written_buffers(graph.program)
     if written:
         raise LoweringError(
             "FER-LOW-004",
-            f"Target onnx: entry point {name!r} writes to the buffers {sorted(written.values())}; an ONNX graph keeps "
+            f"Target onnx: entry point {name!r} writes to the buffers {written}; an ONNX graph keeps "
             "no state between runs.",
             "Pass the state as an input and return it as an output.",
         )
@@ -135,10 +131,10 @@ def _explain(name: str, error: Exception, graph: Captured) -> LoweringError:
     first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     found = re.search(r"OpOverload\(op='([\w.]+)'", first) or re.search(r"torch\.ops\.([\w.]+)\.\w+", str(error))
     op = found.group(1) if found else ""
-    place = _locate(op, graph) if op else ""
+    where = _locate(op, graph) if op else ""
     return LoweringError(
         "FER-LOW-001",
-        f"Target onnx: the toolkit cannot convert {f'op {op!r}' if op else 'the graph'}{place} of entry point "
+        f"Target onnx: the toolkit cannot convert {f'op {op!r}' if op else 'the graph'}{where} of entry point "
         f"{name!r}: {first.rstrip('.')}.",
         "Replace the op in the model by others, or choose another target.",
     )

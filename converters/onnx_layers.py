@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ferrule.codec import Affine, decode
+from ferrule.codec import Affine
 from ferrule.coded import ACTIVATION_DYNAMIC
-from ferrule.converters.coded_sites import CodedSite
+from ferrule.converters.coded_sites import CodedSite, float_layer
 from ferrule.converters.onnx_rows import RowLinear
 from ferrule.errors import LoweringError
 
@@ -46,7 +46,7 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
             )
         if reason is not None:
             notes[f"{_name_codec(site)} is expanded to float32 in the file: {reason}."] = None
-            return _expanded(site)
+            return float_layer(site)
         if site.kind == "embedding":
             return BlockEmbedding(site.codec)
         kind = RowLinear if site.codec.bits == 8 and not site.codec.group else BlockLinear
@@ -186,14 +186,3 @@ def _block_scales(codec: Affine, block: int) -> Tensor:
     blocks = -(-codec.codes.shape[1] // block)
     repeats = codec.group // block if codec.group else blocks
     return codec.scales.repeat_interleave(repeats, 1)[:, :blocks].contiguous()
-
-
-def _expanded(site: CodedSite) -> nn.Module:
-    weight = decode(site.codec)
-    if site.kind == "embedding":
-        return nn.Embedding.from_pretrained(weight)
-    layer = nn.Linear(1, 1, bias=site.bias is not None)
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    if site.bias is not None:
-        layer.bias = nn.Parameter(site.bias.detach().clone(), requires_grad=False)
-    return layer

@@ -174,6 +174,12 @@ class DeviceProfile:
     default_target: Fact
     targets: Mapping[str, TargetSupport]
 
+    def running_targets(self) -> list[str]:
+        """Names of the targets that run there, the default first, then by name."""
+        default = self.default_target.text()
+        runs = [name for name, support in self.targets.items() if support.runs.flag()]
+        return sorted(runs, key=lambda name: (name != default, name))
+
 
 def iter_facts(profile: DeviceProfile) -> Iterator[tuple[str, Fact]]:
     """Every fact with its dotted path, such as `targets.coreml.units.ane`, in the order of the file."""

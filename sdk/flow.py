@@ -181,16 +181,14 @@ def _prepare_all(
     calibration: str | Path | Sequence[Mapping[str, Tensor]] | None,
     folder: Path,
 ) -> list[Prepared | FerruleError]:
-    """In a process of its own for a spec, here for a module."""
+    """In a process of its own for a spec, here for what is in memory: a module, or calibration inputs."""
     if isinstance(model, str) and (calibration is None or isinstance(calibration, str | Path)):
         return prepare_spec(model, recipes, calibration, folder)
-    if isinstance(model, str):
-        return prepare_recipes(lambda: load_model(model), recipes, calibration, folder)
 
     def given() -> Model:
         from ferrule.model import as_model
 
-        return as_model(model, example_inputs, dynamic)
+        return load_model(model) if isinstance(model, str) else as_model(model, example_inputs, dynamic)
 
     return prepare_recipes(given, recipes, calibration, folder)
 

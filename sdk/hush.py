@@ -13,9 +13,9 @@ LOGGERS = ("torchao", "torch.utils._pytree")
 
 
 @contextmanager
-def hush() -> Iterator[None]:
-    """Only errors of these loggers are shown within; their levels are put back afterwards."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
+def hush(*more: str) -> Iterator[None]:
+    """Only errors of LOGGERS, and of the loggers named, are shown within; their levels are put back afterwards."""
+    loggers = [logging.getLogger(name) for name in (*LOGGERS, *more)]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

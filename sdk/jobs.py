@@ -18,7 +18,7 @@ from typing import Any
 from ferrule.errors import FerruleError, LoweringError, by_code
 from ferrule.program import Program
 
-__all__ = ["WORKERS", "Event", "Job", "Outcome", "Progress", "run_jobs"]
+__all__ = ["WORKERS", "Event", "Job", "Outcome", "Progress", "kill", "last_words", "run_jobs"]
 
 WORKERS = 2
 
@@ -39,7 +39,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """A step of one job: phase `waiting`, `loading`, `lowering`, `proving`, `packing` or `done`."""
+    """A step of one job: phase `waiting`, `loading`, `lowering`, `proving`, `packing`, and at the end `done`,
+    `refused` or `failed`."""
 
     device: str
     target: str
@@ -82,7 +83,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress | None = None) -> Generator
             with lock:
                 stopped.set()
                 for process in running:
-                    _kill(process)
+                    kill(process)
 
 
 def _run(
@@ -116,7 +117,7 @@ def _run(
         code = process.wait()
     finally:
         if process.poll() is None:  # `progress` raised: nobody would wait for this worker
-            _kill(process)
+            kill(process)
             process.wait()
         with lock:
             running.discard(process)
@@ -165,11 +166,9 @@ def _read_outcome(job: Job, code: int, seconds: float) -> Outcome:
     path = job.folder / "result.json"
     if not path.is_file():
         how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        log = (job.folder / "log.txt").read_text(errors="replace") if (job.folder / "log.txt").is_file() else ""
-        last = log.strip().splitlines()[-1:] or ["nothing"]
         error = LoweringError(
             "FER-LOW-010",
-            f"The worker of {job.target} {how}; its last words: {last[0][:300]}",
+            f"The worker of {job.target} {how}; its last words: {last_words(job.folder)}",
             "SIGKILL usually means that memory ran out.",
         )
         return Outcome(job, None, error, seconds)
@@ -179,7 +178,15 @@ def _read_outcome(job: Job, code: int, seconds: float) -> Outcome:
     return Outcome(job, Program.from_json(result["program"], job.folder / "program"), None, seconds)
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def last_words(folder: Path) -> str:
+    """The last line of a process's log, for the message about its end."""
+    log = folder / "log.txt"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    return lines[-1][:300] if lines else "nothing"
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """End a process that leads a group, with all that it started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

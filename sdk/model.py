@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.errors import CaptureError, InputError, ModelError
+from ferrule.graph_writes import written_inputs
 from ferrule.policy import Forward, Policy
 from ferrule.program import Dim, Signature, TensorSpec
 
@@ -259,7 +260,8 @@ def _capture_entry(name: str, entry: EntryPoint) -> Captured:
             # A remark of torch's on its own code, which no user can heed.
             warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
             program = torch.export.export(entry.module.eval(), arguments, dynamic_shapes=shapes if dims else None)
-            if _writes_inputs(program):
+            # Targets differ in what they make of a written input, or drop the write in silence.
+            if written_inputs(program):
                 copying = _on_copies(entry)
                 program = torch.export.export(copying, arguments, dynamic_shapes=shapes if dims else None)
     except Exception as error:
@@ -276,15 +278,6 @@ def _refuse_complex(name: str, inputs: Mapping[str, Tensor]) -> None:
                 "real numbers only.",
                 "Pass torch.view_as_real(…) and call torch.view_as_complex in forward.",
             )
-
-
-def _writes_inputs(program: ExportedProgram) -> bool:
-    """Whether the graph changes an input in place: targets differ in what they make of that, or drop it in silence."""
-    schemas = (getattr(node.target, "_schema", None) for node in program.graph.nodes)
-    if not any(schema is not None and schema.is_mutable for schema in schemas):
-        return bool(program.graph_signature.user_inputs_to_mutate)
-    # Which tensors an in-place op reaches shows only after functionalization.
-    return bool(program.run_decompositions({}).graph_signature.user_inputs_to_mutate)
 
 
 def _on_copies(entry: EntryPoint) -> nn.Module:

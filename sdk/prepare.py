@@ -7,8 +7,6 @@ process that builds then never loads torch. A module that is in memory already i
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferrule.atomic import write_json
 from ferrule.catalog import TECHNIQUES
 from ferrule.errors import FerruleError, LoweringError, by_code
+from ferrule.jobs import kill, last_words
 from ferrule.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def prepare_spec(
         try:
             code = process.wait()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
             process.wait()
             raise
     return _read_outcomes(folder, code, len(recipes))
@@ -177,10 +177,10 @@ def prepare_spec(
 def _read_outcomes(folder: Path, code: int, count: int) -> list[Prepared | FerruleError]:
     path = folder / "prepared.json"
     if not path.is_file():
-        last = (folder / "log.txt").read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
         error = LoweringError(
             "FER-LOW-010",
-            f"The process that loads and compresses the model ended with code {code}; its last words: {last[0][:300]}",
+            f"The process that loads and compresses the model ended with code {code}; its last words: "
+            f"{last_words(folder)}",
             "Code -9 usually means that memory ran out.",
         )
         return [error] * count
@@ -202,9 +202,7 @@ def main(folder: Path) -> int:
             rows.append(outcome.to_json())
         else:
             rows.append({"code": outcome.code, "reason": outcome.message, "hint": outcome.hint})
-    partial = folder / "prepared.json.partial"
-    partial.write_text(json.dumps(rows))
-    os.replace(partial, folder / "prepared.json")
+    write_json(folder / "prepared.json", rows)
     return 0
 
 

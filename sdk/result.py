@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ferrule.atomic import write_json
 from ferrule.program import Parity
 
 __all__ = ["Result", "write_results"]
@@ -55,6 +55,4 @@ def write_results(results: Sequence[Result], folder: Path) -> None:
         row = result.to_json()
         row["bundle"] = Path(result.bundle).name if result.bundle else None
         kept[result.device, result.target, result.recipe] = row
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps({"schema": 1, "results": list(kept.values())}, indent=1) + "\n")
-    os.replace(partial, path)
+    write_json(path, {"schema": 1, "results": list(kept.values())})

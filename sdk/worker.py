@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ferrule.atomic import write_json
 from ferrule.errors import FerruleError, LoweringError, ParityError
 from ferrule.program import Program, Signature
 
@@ -67,9 +68,7 @@ def main(folder: Path) -> int:
         traceback.print_exc()
         known = _unexpected(job["target"], error)
         result = {"status": "failed", "code": known.code, "reason": known.message, "hint": known.hint}
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps(result))
-    os.replace(partial, folder / "result.json")
+    write_json(folder / "result.json", result)
     return 0
 
 

@@ -44,9 +44,7 @@ def devices_table() -> str:
     lines = ["| device | title | SoC | RAM, smallest | targets, default first |", "|---|---|---|---|---|"]
     for name in names():
         profile = load(name)
-        default = profile.default_target.text()
-        runs = [target for target, support in profile.targets.items() if support.runs.flag()]
-        ordered = sorted(runs, key=lambda target: (target != default, target))
+        ordered = profile.running_targets()
         ram = profile.facts["ram_gb"].value
         soc = profile.facts["soc"].value
         lines.append(f"| `{name}` | {profile.title} | {soc} | {ram} GB | {', '.join(ordered)} |")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.coded_sites import CodedSite, coded_sites, float_layer, recapture
 from ferrule.errors import LoweringError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ferrule.converters.coded_sites import CodedSite
     from ferrule.model import Captured
 
 __all__ = ["HELD_BITS", "coded_constant", "hold_codecs"]
@@ -38,7 +38,6 @@ def hold_codecs(
 
     Raises LoweringError FER-LOW-002 for another number of bits than 4 or 8, unless `expand`.
     """
-    from ferrule.converters.coded_sites import coded_sites, recapture
 
     held = dict(graphs)
     notes: dict[str, None] = {}
@@ -60,17 +59,4 @@ def hold_codecs(
 
 def _decoded(site: CodedSite) -> nn.Module | None:
     """A plain layer with the decoded weight, for codecs that the target lacks."""
-    from torch import nn
-
-    from ferrule.codec import decode
-
-    if site.codec.bits in HELD_BITS:
-        return None
-    weight = nn.Parameter(decode(site.codec), requires_grad=False)
-    if site.kind == "embedding":
-        return nn.Embedding.from_pretrained(weight)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=site.bias is not None, device="meta")
-    layer.weight = weight
-    if site.bias is not None:
-        layer.bias = nn.Parameter(site.bias, requires_grad=False)
-    return layer
+    return None if site.codec.bits in HELD_BITS else float_layer(site)

@@ -48,15 +48,12 @@ def command(name: str | None, as_json: bool) -> int:
 
 
 def _row(profile: Any) -> dict[str, Any]:
-    default = profile.default_target.text()
-    runs = [name for name, support in profile.targets.items() if support.runs.flag()]
-    targets = sorted(runs, key=lambda name: (name != default, name))
     facts = profile.facts
     return {
         "name": profile.name,
         "title": profile.title,
         "soc": facts["soc"].value,
         "ram_gb": facts["ram_gb"].value,
-        "default_target": default,
-        "targets": targets,
+        "default_target": profile.default_target.text(),
+        "targets": profile.running_targets(),
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ferrule.atomic import write_json
 from ferrule.bundle import Bundle
 from ferrule.demo.accuracy import TASK, TOKENS, bundle_accuracies, fit_head
 from ferrule.flow import deploy
@@ -62,7 +62,7 @@ def run_demo(out: Path, say: Callable[[str], None], progress: Progress | None = 
     accuracies = bundle_accuracies(built, head)
     say("measuring latency on this machine")
     measurements = _measure(built)
-    _write(
+    write_json(
         out / "accuracy.json",
         {
             "task": TASK,
@@ -71,7 +71,7 @@ def run_demo(out: Path, say: Callable[[str], None], progress: Progress | None = 
             "results": {Path(b).name: a for b, a in accuracies.items()},
         },
     )
-    _write(out / "measurements.json", measurements)
+    write_json(out / "measurements.json", measurements)
     write_report(out, out / "report.html")
     return [_row(r, accuracies, measurements["results"]) for r in results], head.reference
 
@@ -96,7 +96,3 @@ def _row(result: Result, accuracies: dict[str, float], measured: dict[str, Any])
     share = sum(w.bytes for w in linear) / sum(w.fp32_bytes for w in linear) if linear else None
     timing = measured.get(Path(result.bundle).name)
     return Row(result, share, accuracies.get(result.bundle), timing["latency_ms"]["p50"] if timing else None)
-
-
-def _write(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1) + "\n")

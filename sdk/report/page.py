@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import ferrule
+from ferrule.atomic import write_text
 from ferrule.errors import OutputError
 from ferrule.report.charts import Chart, draw_charts, has_matplotlib
 from ferrule.report.data import ReportData, Row, collect
@@ -73,19 +72,11 @@ def write(folder: Path, out: Path) -> Path:
     Raises BundleError FER-BUN-001 if the folder holds no build, OutputError FER-OUT-001 if `out` cannot be written.
     """
     folder, out = Path(folder), Path(out)
-    page = render(collect(folder)).encode("utf-8")
-    partial: Path | None = None
+    page = render(collect(folder))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".ferrule-report-", dir=out.parent)
-        partial = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(page)
-        partial.chmod(0o644)
-        os.replace(partial, out)
+        write_text(out, page)
     except OSError as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
         raise OutputError(
             "FER-OUT-001",
             f"{out} cannot be written: {error.strerror or error}.",
