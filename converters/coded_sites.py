@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ferrule.model import Captured
 from ferrule.program import Dim, Signature, TensorSpec
@@ -20,20 +20,28 @@ if TYPE_CHECKING:
     from torch import Tensor, fx, nn
     from torch.export import ExportedProgram
 
-    from ferrule.codec import Affine
+    from ferrule.codec import Codec, Range
 
 __all__ = ["CodedSite", "coded_sites", "float_layer", "recapture", "specialise"]
 
 
+_LINEAR = ("x", "codes", "scales", "table", "bias", "bits", "group", "activation", "ranges")
+_EMBEDDING = ("indices", "codes", "scales", "table", "bits", "group")
+
+
 @dataclass(frozen=True)
 class CodedSite:
-    """One coded op of a graph. kind: `linear` or `embedding`; name: the buffer that holds the codes, as a path."""
+    """One coded op of a graph. kind: `linear` or `embedding`; name: the buffer that holds the codes, as a path.
+
+    ranges: of input and output, for static activations.
+    """
 
     kind: str
     name: str
-    codec: Affine
+    codec: Codec
     bias: Tensor | None
     activation: int
+    ranges: tuple[Range, Range] | None = None
 
 
 def coded_sites(program: ExportedProgram) -> list[CodedSite]:
@@ -109,26 +117,27 @@ def _is_coded(node: fx.Node) -> bool:
 
 
 def _read_site(module: fx.GraphModule, node: fx.Node) -> CodedSite:
-    from ferrule.codec import Affine
+    from ferrule.codec import Affine, Lookup, Range
 
     def tensor(argument: object) -> Tensor:
         path = str(getattr(argument, "target"))  # noqa: B009  fx nodes are untyped here
         value: Tensor = module.get_buffer(path) if _has_buffer(module, path) else module.get_parameter(path)
         return value
 
-    name = str(node.args[1].target).removesuffix(".codes").removesuffix("_codes")
-    codes, scales = tensor(node.args[1]), tensor(node.args[2])
-    if "coded_linear" in str(node.target):
-        _, _, _, bias, bits, group, activation = node.args
-        return CodedSite(
-            "linear",
-            name,
-            Affine(codes, scales, int(bits), int(group)),
-            None if bias is None else tensor(bias),
-            int(activation),
-        )
-    _, _, _, bits, group = node.args
-    return CodedSite("embedding", name, Affine(codes, scales, int(bits), int(group)), None, 0)
+    linear = "coded_linear" in str(node.target)
+    arguments: dict[str, Any] = dict(zip(_LINEAR if linear else _EMBEDDING, node.args, strict=True))
+    name = str(arguments["codes"].target).removesuffix(".codes").removesuffix("_codes")
+    codes, scales = tensor(arguments["codes"]), tensor(arguments["scales"])
+    bits, group = int(arguments["bits"]), int(arguments["group"])
+    codec: Codec = Affine(codes, scales, bits, group)
+    if arguments["table"] is not None:
+        codec = Lookup(codes, tensor(arguments["table"]), scales, bits, group)
+    if not linear:
+        return CodedSite("embedding", name, codec, None, 0)
+    bias = None if arguments["bias"] is None else tensor(arguments["bias"])
+    values = [float(v) for v in arguments["ranges"]]
+    ranges = (Range(values[0], int(values[1])), Range(values[2], int(values[3]))) if values else None
+    return CodedSite("linear", name, codec, bias, int(arguments["activation"]), ranges)
 
 
 def _has_buffer(module: nn.Module, path: str) -> bool:

@@ -12,7 +12,7 @@ from ferrule.errors import RecipeError
 if TYPE_CHECKING:
     from ferrule.model import Model
 
-__all__ = ["TECHNIQUES", "Technique"]
+__all__ = ["TECHNIQUES", "Technique", "find_technique"]
 
 ALL = ("coreml", "executorch", "executorch-coreml", "litert", "onnx")
 
@@ -21,7 +21,9 @@ ALL = ("coreml", "executorch", "executorch-coreml", "litert", "onnx")
 class Technique:
     """A row: where the function and its `Options` live, what carries it, and how close it stays to the model.
 
-    paper: number in the list of papers, empty for the field's common practice. needs_data: calibration is required.
+    number: the option that a number after the name sets (`lut4`). presets: such names, to be shown. targets: those that
+    hold the result natively. paper: number in the list of papers, empty for the field's common practice. needs_data:
+    calibration is required.
     """
 
     name: str
@@ -32,6 +34,12 @@ class Technique:
     min_cosine: float
     paper: str = ""
     needs_data: bool = False
+    number: str = ""
+    presets: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        """The names that a recipe may call it by, where they are finitely many, else examples."""
+        return self.presets or (self.name,)
 
     def options_type(self) -> type[Any]:
         """The frozen dataclass of options beside the function."""
@@ -72,7 +80,20 @@ def _is_like(value: Any, default: Any) -> bool:
     """Whether a value from JSON has the type of an option's default; True is no integer here."""
     if isinstance(default, tuple):
         return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return True  # JSON writes 99.0 as 99
     return isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
+
+
+def find_technique(name: str) -> tuple[Technique, dict[str, Any]] | None:
+    """The row behind a name, and the options that a number at its end stands for; None where there is none."""
+    if name in TECHNIQUES:
+        return TECHNIQUES[name], {}
+    stem = name.rstrip("0123456789")
+    row = TECHNIQUES.get(stem)
+    if row is None or not row.number or stem == name:
+        return None
+    return row, {row.number: int(name[len(stem) :])}
 
 
 TECHNIQUES: dict[str, Technique] = {
@@ -85,6 +106,16 @@ TECHNIQUES: dict[str, Technique] = {
             "int8 embedding tables, a scale for each row",
             ALL,
             min_cosine=0.995,
+        ),
+        Technique(
+            "lut",
+            "ferrule.techniques.quant.lut:code_weights",
+            "quant",
+            "weights as indices into palettes of 2^bits values, float activations",
+            ("coreml", "executorch-coreml"),
+            min_cosine=0.9,
+            number="bits",
+            presets=("lut2", "lut4", "lut6", "lut8"),
         ),
         Technique(
             "w4g32",
@@ -109,6 +140,15 @@ TECHNIQUES: dict[str, Technique] = {
             "int8 weights per channel, int8 activations quantized for each row as they arrive",
             ALL,
             min_cosine=0.99,
+        ),
+        Technique(
+            "w8a8-static",
+            "ferrule.techniques.quant.w8a8_static:code_weights",
+            "quant",
+            "int8 weights per channel, int8 activations in ranges found on calibration data",
+            ALL,
+            min_cosine=0.9,
+            needs_data=True,
         ),
     )
 }

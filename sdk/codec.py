@@ -1,9 +1,12 @@
 """Codecs: what the bytes of a compressed weight mean.
 
-`Affine` is the first: small integers, one scale for each row or for each group of columns. Scales are rounded when they
-are chosen, and the codes are computed against the rounded ones, so that every target, whichever precision it keeps
-scales in, holds exactly the same weight: to float16 values for rows (Core ML stores those), and to values that
-bfloat16 holds as well for groups (XNNPACK, under ExecuTorch and LiteRT, keeps group scales in bfloat16).
+`Affine`: small integers, one scale for each row or for each group of columns. Scales are rounded when they are chosen,
+and the codes are computed against the rounded ones, so that every target, whichever precision it keeps scales in, holds
+exactly the same weight: to float16 values for rows (Core ML stores those), and to values that bfloat16 holds as well
+for groups (XNNPACK, under ExecuTorch and LiteRT, keeps group scales in bfloat16).
+
+`Lookup`: indices into a palette of a few float16 values, for the whole matrix or for each group of rows; made by
+`ferrule.palette`. `Range`: int8 activations whose scale was chosen on calibration data.
 """
 
 from __future__ import annotations
@@ -14,7 +17,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Affine", "Rounding", "decode", "encode_affine", "spread_scales", "stored_bytes"]
+__all__ = [
+    "Affine",
+    "Codec",
+    "Lookup",
+    "Range",
+    "Rounding",
+    "decode",
+    "encode_affine",
+    "spread_scales",
+    "stored_bytes",
+]
 
 Rounding = str
 """`rtn` takes the scale from the largest weight; `mse` searches the scale of least (weighted) squared error."""
@@ -37,6 +50,41 @@ class Affine:
     scales: Tensor
     bits: int
     group: int = 0
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """weight[r, c] = table[r // group, codes[r, c]] * scales[r, 0].
+
+    codes: uint8 [rows, columns], within [0, 2^bits - 1], one code a byte in memory.
+    table: float32 [palettes, 2^bits], values that float16 holds exactly, rising along a palette.
+    scales: float32 [rows, 1], values that float16 holds exactly; all one where rows have no scale of their own.
+    group: rows that share a palette, a divisor of their number; 0 means all of them.
+    """
+
+    codes: Tensor
+    table: Tensor
+    scales: Tensor
+    bits: int
+    group: int = 0
+
+
+Codec = Affine | Lookup
+
+
+@dataclass(frozen=True)
+class Range:
+    """Static int8 activations: code = clamp(round(x / scale) + zero_point, -128, 127)."""
+
+    scale: float
+    zero_point: int
+
+    @staticmethod
+    def between(low: float, high: float) -> Range:
+        """The range that holds [low, high] and zero."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = max((high - low) / 255, 2.0**-23)
+        return Range(scale, max(-128, min(127, -128 - round(low / scale))))
 
 
 def encode_affine(
@@ -70,8 +118,12 @@ def encode_affine(
     return Affine(codes.to(torch.int8).contiguous(), scales, bits, group if group < columns else 0)
 
 
-def decode(codec: Affine) -> Tensor:
+def decode(codec: Codec) -> Tensor:
     """The weight that the codec stands for, float32 [rows, columns]."""
+    if isinstance(codec, Lookup):
+        rows, columns = codec.codes.shape
+        indices = codec.codes.long().view(codec.table.shape[0], -1)
+        return codec.table.gather(1, indices).view(rows, columns) * codec.scales
     return codec.codes.float() * spread_scales(codec.scales, codec.codes.shape[1], codec.group)
 
 
@@ -80,9 +132,13 @@ def spread_scales(scales: Tensor, columns: int, group: int) -> Tensor:
     return scales.repeat_interleave(group, dim=1)[:, :columns] if group else scales
 
 
-def stored_bytes(codec: Affine, scale_bytes: int = 2) -> int:
-    """Bytes of codes packed without gaps plus their scales."""
-    return int(-(-codec.codes.numel() * codec.bits // 8) + codec.scales.numel() * scale_bytes)
+def stored_bytes(codec: Codec, scale_bytes: int = 2) -> int:
+    """Bytes of codes packed without gaps plus their scales and palettes; scales that are all one cost nothing."""
+    codes = -(-codec.codes.numel() * codec.bits // 8)
+    if isinstance(codec, Lookup):
+        scales = 0 if bool((codec.scales == 1).all()) else codec.scales.numel()
+        return int(codes + (codec.table.numel() + scales) * scale_bytes)
+    return int(codes + codec.scales.numel() * scale_bytes)
 
 
 def _round_scale(scale: Tensor, group: int) -> Tensor:

@@ -6,24 +6,30 @@ reference and a fake kernel, so that torch.export keeps it whole and every conve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from ferrule.codec import Affine, decode, spread_scales
+from ferrule.codec import Affine, Codec, Lookup, Range, decode, spread_scales
 
 __all__ = [
     "ACTIVATION_DYNAMIC",
     "ACTIVATION_NONE",
+    "ACTIVATION_STATIC",
     "CodedEmbedding",
     "CodedLinear",
     "coded_embedding",
     "coded_linear",
+    "quantize_range",
     "quantize_rows",
 ]
 
 ACTIVATION_NONE = 0
 ACTIVATION_DYNAMIC = 1
-"""How inputs are treated: left in float, or quantized to int8 for each row as they arrive."""
+ACTIVATION_STATIC = 2
+"""How inputs are treated: left in float; quantized to int8 for each row as they arrive; or by a range known beforehand,
+outputs too (the integer kernels of XNNPACK and LiteRT write int8)."""
 
 
 def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,57 +45,105 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return codes, scale, zero
 
 
+def quantize_range(x: Tensor, scale: float, zero_point: float) -> Tensor:
+    """x rounded to the int8 values of a `Range`, float32."""
+    codes = ((x / scale).round() + zero_point).clamp(-128, 127)
+    return (codes - zero_point) * scale
+
+
+def _decode(codes: Tensor, scales: Tensor, table: Tensor | None, bits: int, group: int) -> Tensor:
+    return decode(_codec(codes, scales, table, bits, group))
+
+
+def _codec(codes: Tensor, scales: Tensor, table: Tensor | None, bits: int, group: int) -> Codec:
+    return Affine(codes, scales, bits, group) if table is None else Lookup(codes, table, scales, bits, group)
+
+
 @torch.library.custom_op("ferrule::coded_linear", mutates_args=())
 def coded_linear(
-    x: Tensor, codes: Tensor, scales: Tensor, bias: Tensor | None, bits: int, group: int, activation: int
+    x: Tensor,
+    codes: Tensor,
+    scales: Tensor,
+    table: Tensor | None,
+    bias: Tensor | None,
+    bits: int,
+    group: int,
+    activation: int,
+    ranges: Sequence[float],
 ) -> Tensor:
     """x [..., in] times the coded weight [out, in], plus bias [out]; float32 out.
 
-    codes int8 [out, in], scales float32 [out, groups] (group 0: one scale a row), activation as above.
+    codes [out, in] int8 with scales [out, groups] (`Affine`), or uint8 with a table (`Lookup`); activation as above.
+    ranges: scale and zero point of the input, then of the output, for static activations; else empty.
     """
-    weight = codes.float() * spread_scales(scales, codes.shape[1], group)
+    weight = _decode(codes, scales, table, bits, group)
+    x = x.float()
     if activation == ACTIVATION_DYNAMIC:
-        quantized, scale, zero = quantize_rows(x.float())
+        quantized, scale, zero = quantize_rows(x)
         x = (quantized - zero) * scale
-    return torch.nn.functional.linear(x.float(), weight, bias)
+    if activation == ACTIVATION_STATIC:
+        x = quantize_range(x, ranges[0], ranges[1])
+    y = torch.nn.functional.linear(x, weight, bias)
+    return quantize_range(y, ranges[2], ranges[3]) if activation == ACTIVATION_STATIC else y
 
 
 @coded_linear.register_fake
 def _coded_linear_fake(
-    x: Tensor, codes: Tensor, scales: Tensor, bias: Tensor | None, bits: int, group: int, activation: int
+    x: Tensor,
+    codes: Tensor,
+    scales: Tensor,
+    table: Tensor | None,
+    bias: Tensor | None,
+    bits: int,
+    group: int,
+    activation: int,
+    ranges: Sequence[float],
 ) -> Tensor:
     return x.new_empty((*x.shape[:-1], codes.shape[0]), dtype=torch.float32)
 
 
 @torch.library.custom_op("ferrule::coded_embedding", mutates_args=())
-def coded_embedding(indices: Tensor, codes: Tensor, scales: Tensor, bits: int, group: int) -> Tensor:
+def coded_embedding(
+    indices: Tensor, codes: Tensor, scales: Tensor, table: Tensor | None, bits: int, group: int
+) -> Tensor:
     """Rows of the coded table [rows, width] at integer indices [...]; float32 [..., width]."""
+    if table is not None:
+        return _decode(codes, scales, table, bits, group)[indices]
     return codes[indices].float() * spread_scales(scales, codes.shape[1], group)[indices]
 
 
 @coded_embedding.register_fake
-def _coded_embedding_fake(indices: Tensor, codes: Tensor, scales: Tensor, bits: int, group: int) -> Tensor:
+def _coded_embedding_fake(
+    indices: Tensor, codes: Tensor, scales: Tensor, table: Tensor | None, bits: int, group: int
+) -> Tensor:
     return indices.new_empty((*indices.shape, codes.shape[1]), dtype=torch.float32)
 
 
 class CodedLinear(nn.Module):
-    """A linear layer whose weight is held by a codec."""
+    """A linear layer whose weight is held by a codec.
+
+    ranges: of the input and the output, needed for ACTIVATION_STATIC and for nothing else.
+    """
 
     codes: Tensor
     scales: Tensor
+    table: Tensor | None
     bias: Tensor | None
 
-    def __init__(self, codec: Affine, bias: Tensor | None, activation: int) -> None:
+    def __init__(
+        self, codec: Codec, bias: Tensor | None, activation: int, ranges: tuple[Range, Range] | None = None
+    ) -> None:
         super().__init__()
-        self.register_buffer("codes", codec.codes)
-        self.register_buffer("scales", codec.scales)
+        assert (ranges is not None) == (activation == ACTIVATION_STATIC)
+        _hold(self, codec)
         self.register_buffer("bias", None if bias is None else bias.detach().float())
         self.bits, self.group, self.activation = codec.bits, codec.group, activation
+        self.ranges = [float(value) for r in ranges or () for value in (r.scale, r.zero_point)]
 
     @property
-    def codec(self) -> Affine:
+    def codec(self) -> Codec:
         """The codec of the weight [out, in]."""
-        return Affine(self.codes, self.scales, self.bits, self.group)
+        return _codec(self.codes, self.scales, self.table, self.bits, self.group)
 
     @property
     def weight(self) -> Tensor:
@@ -98,27 +152,27 @@ class CodedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = torch.ops.ferrule.coded_linear(
-            x, self.codes, self.scales, self.bias, self.bits, self.group, self.activation
+            x, self.codes, self.scales, self.table, self.bias, self.bits, self.group, self.activation, self.ranges
         )
         return y
 
 
 class CodedEmbedding(nn.Module):
-    """An embedding table held by a codec, a scale (or a list of scales) for each row."""
+    """An embedding table held by a codec."""
 
     codes: Tensor
     scales: Tensor
+    table: Tensor | None
 
-    def __init__(self, codec: Affine) -> None:
+    def __init__(self, codec: Codec) -> None:
         super().__init__()
-        self.register_buffer("codes", codec.codes)
-        self.register_buffer("scales", codec.scales)
+        _hold(self, codec)
         self.bits, self.group = codec.bits, codec.group
 
     @property
-    def codec(self) -> Affine:
+    def codec(self) -> Codec:
         """The codec of the table [rows, width]."""
-        return Affine(self.codes, self.scales, self.bits, self.group)
+        return _codec(self.codes, self.scales, self.table, self.bits, self.group)
 
     @property
     def weight(self) -> Tensor:
@@ -126,5 +180,13 @@ class CodedEmbedding(nn.Module):
         return decode(self.codec)
 
     def forward(self, indices: Tensor) -> Tensor:
-        y: Tensor = torch.ops.ferrule.coded_embedding(indices, self.codes, self.scales, self.bits, self.group)
+        y: Tensor = torch.ops.ferrule.coded_embedding(
+            indices, self.codes, self.scales, self.table, self.bits, self.group
+        )
         return y
+
+
+def _hold(module: nn.Module, codec: Codec) -> None:
+    module.register_buffer("codes", codec.codes)
+    module.register_buffer("scales", codec.scales)
+    module.register_buffer("table", codec.table if isinstance(codec, Lookup) else None)

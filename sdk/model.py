@@ -48,6 +48,7 @@ class Model:
     assets: file name in the bundle -> file here (tokenizer, labels). processing: what an app does before and after, as
     data. proof_inputs: real inputs on which artefacts are compared, and `proof_source` says what they are.
     proof_outputs: what the uncompressed model answered to them, once known.
+    calibration: real inputs, none of them a proof's, that techniques may calibrate on when the user gives none.
     history: names of the techniques applied so far. notes: facts that the user must be told (random weights, …).
     """
 
@@ -59,6 +60,7 @@ class Model:
     proof_inputs: tuple[Mapping[str, Tensor], ...] = ()
     proof_source: str = ""
     proof_outputs: tuple[tuple[Tensor, ...], ...] = ()
+    calibration: tuple[Mapping[str, Tensor], ...] = ()
     history: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -203,8 +205,8 @@ def unchanged(module: nn.Module) -> Iterator[None]:
 
 
 def _is_code(name: str) -> bool:
-    """Codes and scales of coded layers are large and no forward writes to them."""
-    return name.rpartition(".")[2] in ("codes", "scales")
+    """The tensors of coded layers are large and no forward writes to them."""
+    return name.rpartition(".")[2] in ("codes", "scales", "table")
 
 
 def check_weights(model: Model) -> None:

@@ -1,6 +1,7 @@
 """Recipe: an ordered list of techniques with their options, as JSON, and presets named by a grammar.
 
-A preset is `fp` (nothing), a file in `recipes/`, or techniques of the catalogue joined by `-` (`w8a8-emb8`).
+A preset is `fp` (nothing), a file in `recipes/`, or techniques of the catalogue joined by `-` (`w8a8-emb8`), some of
+them with a number (`lut4`, `tome8`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ferrule.catalog import TECHNIQUES
+from ferrule.catalog import TECHNIQUES, find_technique
 from ferrule.errors import RecipeError
 
 __all__ = ["Recipe", "Step", "load_recipe", "preset_names"]
@@ -61,13 +62,22 @@ def _read_step(data: Any) -> Step:
     if not isinstance(data, Mapping) or not isinstance(data.get("technique"), str):
         raise RecipeError("FER-REC-003", f'A step is {data!r}; {{"technique": NAME, "options": {{…}}}} is needed.')
     _check_keys(data, {"technique", "options"}, "a step")
-    if data["technique"] not in TECHNIQUES:
-        raise _unknown(data["technique"])
     options = data.get("options", {})
     if not isinstance(options, Mapping):
         raise RecipeError("FER-REC-003", f"'options' is {options!r}; an object is needed.")
-    TECHNIQUES[data["technique"]].read_options(options)
-    return Step(data["technique"], options)
+    return _make_step(data["technique"], options)
+
+
+def _make_step(name: str, options: Mapping[str, Any]) -> Step:
+    found = find_technique(name)
+    if found is None:
+        raise _unknown(name)
+    technique, numbers = found
+    twice = sorted(set(numbers) & set(options))
+    if twice:
+        raise RecipeError("FER-REC-003", f"Step {name!r} gives {twice[0]!r} in its name and among its options.")
+    technique.read_options({**options, **numbers})
+    return Step(technique.name, {**options, **numbers})
 
 
 def load_recipe(spec: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
@@ -83,16 +93,30 @@ def load_recipe(spec: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
     preset = PRESETS / f"{text}.json"
     if text in preset_names() and preset.is_file():
         return _read_file(preset)
-    names = text.split("-")
-    if not all(name in TECHNIQUES for name in names):
+    names = _split(text)
+    if names is None:
         raise _unknown(text)
-    bound = min(TECHNIQUES[name].min_cosine for name in names)
-    return Recipe(text, tuple(Step(name) for name in names), bound)
+    steps = tuple(_make_step(name, {}) for name in names)
+    return Recipe(text, steps, min(TECHNIQUES[step.technique].min_cosine for step in steps))
+
+
+def _split(text: str) -> list[str] | None:
+    """Techniques joined by `-`, the longest names first, since some have a `-` of their own."""
+    parts = text.split("-")
+    for count in range(len(parts), 0, -1):
+        head = "-".join(parts[:count])
+        if find_technique(head) is None:
+            continue
+        rest = _split("-".join(parts[count:])) if count < len(parts) else []
+        if rest is not None:
+            return [head, *rest]
+    return None
 
 
 def preset_names() -> list[str]:
     """Presets that are files and techniques that are presets by themselves."""
-    return sorted({p.stem for p in PRESETS.glob("*.json")} | set(TECHNIQUES))
+    techniques = {name for row in TECHNIQUES.values() for name in row.names()}
+    return sorted({p.stem for p in PRESETS.glob("*.json")} | techniques)
 
 
 def _read_file(path: Path) -> Recipe:
@@ -119,5 +143,5 @@ def _unknown(name: str) -> RecipeError:
     return RecipeError(
         "FER-REC-001",
         f"Recipe or technique {name!r} is not known; known: {', '.join(preset_names())}.",
-        f"{hint}Join techniques by '-' (w8a8-emb8) or give a .json file.",
+        f"{hint}Join techniques by '-' (w8a8-emb8, tome8-w8a8) or give a .json file.",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrule.catalog import TECHNIQUES
+from ferrule.catalog import TECHNIQUES, find_technique
 from ferrule.converters import TARGETS
 from ferrule.errors import RecipeError
 
@@ -52,7 +52,7 @@ def test_a_row_is_tested(name: str) -> None:
 def test_a_row_leads_to_its_file(name: str) -> None:
     row = TECHNIQUES[name]
     module, _, function = row.home.partition(":")
-    assert row.name == name and module.split(".")[-1] == name
+    assert row.name == name and module.split(".")[-1] == name.replace("-", "_")
     assert row.kind == module.split(".")[2]
     loaded = import_module(module)
     assert row.function() is getattr(loaded, function) and row.options_type() is loaded.Options
@@ -69,9 +69,20 @@ def test_rows_name_real_targets_in_order() -> None:
 
 
 def test_unknown_options_are_told_with_the_known_ones() -> None:
-    with pytest.raises(RecipeError, match="has no options \\['rows'\\]; it has \\['min_rows', 'skip'\\]") as caught:
+    with pytest.raises(
+        RecipeError, match="has no options \\['rows'\\]; it has \\['layers', 'min_rows', 'skip'\\]"
+    ) as caught:
         TECHNIQUES["emb8"].read_options({"rows": 3})
     assert caught.value.code == "FER-REC-003"
+
+
+def test_numbers_in_names_are_options() -> None:
+    assert find_technique("w8") == (TECHNIQUES["w8"], {})
+    assert find_technique("lut4") == (TECHNIQUES["lut"], {"bits": 4})
+    assert find_technique("lut") == (TECHNIQUES["lut"], {})
+    assert [find_technique(name) for name in ("w9", "lut4x", "4", "")] == [None] * 4
+    for row in TECHNIQUES.values():
+        assert all(find_technique(name) is not None for name in row.names())
 
 
 def test_the_table_loads_no_technique() -> None:

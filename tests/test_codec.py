@@ -211,8 +211,8 @@ def test_coded_ops_export_whole_and_keep_a_dynamic_axis() -> None:
 def test_fake_kernels_agree_with_the_real_ones(op: str) -> None:
     codec = encode_affine(make_weight(9, 70), 4, 32)
     arguments = {
-        "coded_linear": (torch.randn(2, 3, 70), codec.codes, codec.scales, torch.zeros(9), 4, 32, 1),
-        "coded_embedding": (torch.tensor([[1, 8, 0]]), codec.codes, codec.scales, 4, 32),
+        "coded_linear": (torch.randn(2, 3, 70), codec.codes, codec.scales, None, torch.zeros(9), 4, 32, 1, []),
+        "coded_embedding": (torch.tensor([[1, 8, 0]]), codec.codes, codec.scales, None, 4, 32),
     }
     failures = torch.library.opcheck(
         getattr(torch.ops.ferrule, op).default,

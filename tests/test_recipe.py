@@ -81,13 +81,15 @@ WRONG: list[tuple[Any, str]] = [
     ({"steps": [{"technique": "w8", "option": {}}]}, "['option']"),
     ({"steps": [{"technique": "w8", "options": []}]}, "'options' is []"),
     ({"steps": [{"technique": "w8", "options": None}]}, "'options' is None"),
-    ({"steps": [{"technique": "w8", "options": {"bits": 8}}]}, "no options ['bits']; it has ['skip']"),
+    ({"steps": [{"technique": "w8", "options": {"bits": 8}}]}, "no options ['bits']; it has ['layers', 'skip']"),
     ({"steps": [{"technique": "w8", "options": {"skip": "head"}}]}, "'skip' of 'w8' is 'head'; a list of texts"),
     ({"steps": [{"technique": "w8", "options": {"skip": [1]}}]}, "'skip' of 'w8' is [1]; a list of texts"),
     ({"steps": [{"technique": "emb8", "options": {"min_rows": True}}]}, "'min_rows' of 'emb8' is True; a int"),
     ({"steps": [{"technique": "emb8", "options": {"min_rows": 1.5}}]}, "'min_rows'"),
     ({"steps": [{"technique": "w4g32", "options": {"rounding": "up"}}]}, "allowed: mse, rtn"),
     ({"steps": [{"technique": "w4g32", "options": {"activations": "int8"}}]}, "allowed: dynamic, none"),
+    ({"steps": [{"technique": "lut4", "options": {"bits": 2}}]}, "'bits' in its name and among its options"),
+    ({"steps": [{"technique": "lut5"}]}, "bits is 5; allowed: 1, 2, 3, 4, 6, 8"),
     ({"min_cosine": "high"}, "'min_cosine' is 'high'"),
     ({"min_cosine": 1.5}, "'min_cosine' is 1.5"),
     ({"min_cosine": True}, "'min_cosine' is True"),
@@ -119,3 +121,26 @@ def test_a_file_that_is_no_recipe_is_named(content: bytes | None, tmp_path: Path
     with pytest.raises(RecipeError) as caught:
         load_recipe(path)
     assert caught.value.code == "FER-REC-003" and str(path) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("lut4", [("lut", {"bits": 4})]),
+        ("w8a8-static", [("w8a8-static", {})]),
+        ("emb8-w8a8-static", [("emb8", {}), ("w8a8-static", {})]),
+        ("w8a8-emb8-lut2", [("w8a8", {}), ("emb8", {}), ("lut", {"bits": 2})]),
+    ],
+)
+def test_names_are_split_into_the_longest_techniques(name: str, steps: list[tuple[str, dict[str, int]]]) -> None:
+    assert [(s.technique, dict(s.options)) for s in load_recipe(name).steps] == steps
+
+
+@pytest.mark.parametrize("name", ["w8a8-dynamic", "static", "lut", "lut4-", "-lut4", "lut5", "lut99999999999999999999"])
+def test_names_that_are_no_recipe(name: str) -> None:
+    if name == "lut":
+        assert load_recipe(name).steps[0].options == {}
+        return
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name)
+    assert caught.value.code in ("FER-REC-001", "FER-REC-003")

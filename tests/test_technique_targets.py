@@ -45,7 +45,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], f
     entry = ferrule.EntryPoint(Tagger().eval(), inputs, {"ids": tokens, "mask": tokens}, padding={"ids": 0, "mask": 0})
     model = ferrule.Model({"forward": entry}, source="tagger", proof_source="example inputs")
     devices = [f"{device}:{target}" for target, device in DEVICE_OF.items()]
-    built = ferrule.deploy(model, devices=devices, recipe=list(TECHNIQUES), out=tmp_path_factory.mktemp("catalogue"))
+    out = tmp_path_factory.mktemp("catalogue")
+    built = ferrule.deploy(model, devices=devices, recipe=list(TECHNIQUES), calibration=[inputs], out=out)
     return {(r.recipe, r.target): r for r in built}
 
 

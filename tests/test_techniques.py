@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ferrule.catalog import TECHNIQUES
-from ferrule.codec import decode
+from ferrule.codec import Affine, Lookup, decode
 from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
 from ferrule.errors import InputError, ModelError, RecipeError
 from ferrule.flow import compress
@@ -20,12 +20,15 @@ from ferrule.policy import Forward
 from ferrule.proof import answer
 
 ROWS = sorted(TECHNIQUES)
-LINEAR = ["w4g32", "w8", "w8a8"]
+LINEAR = ["lut", "w4g32", "w8", "w8a8", "w8a8-static"]
+HISTORY = {"lut": "lut4"}  # the number belongs to the name
 OTHER_OPTIONS = {
-    "emb8": {"min_rows": 16, "skip": ["other*"]},
-    "w4g32": {"rounding": "rtn", "activations": "none", "skip": ["head"]},
-    "w8": {"skip": ["head", "tied.*"]},
-    "w8a8": {"skip": ["head"]},
+    "emb8": {"min_rows": 16, "layers": ["table*"], "skip": ["other*"]},
+    "lut": {"bits": 6, "group": 4, "scaled": True, "layers": ["first"], "skip": ["head"]},
+    "w4g32": {"rounding": "rtn", "activations": "none", "layers": ["f*"], "skip": ["head"]},
+    "w8": {"layers": ["a*"], "skip": ["head", "tied.*"]},
+    "w8a8": {"layers": ["first"], "skip": ["head"]},
+    "w8a8-static": {"method": "percentile", "percentile": 99, "layers": ["first"], "skip": ["head"]},
 }
 
 
@@ -61,6 +64,8 @@ def module_of(model: Model) -> nn.Module:
 
 def run(model: Model, name: str, data: list[Mapping[str, Tensor]] | None = None, **options: object) -> Model:
     row = TECHNIQUES[name]
+    if row.needs_data and data is None:
+        data = [model.entry_points[model.policy.entry_point].inputs]
     return row.function()(model, row.read_options(options), data)
 
 
@@ -88,7 +93,7 @@ def test_the_model_given_is_not_changed(name: str, small: Model) -> None:
     assert [(n, type(m), id(m), m.training) for n, m in module.named_modules(remove_duplicate=False)] == structure
     for key, parameter in module.named_parameters():
         assert id(parameter) == weights[key][0] and torch.equal(parameter, weights[key][1])
-    assert small.history == () and coded.history == (name,) and coded.source == small.source
+    assert small.history == () and coded.history == (HISTORY.get(name, name),) and coded.source == small.source
     # What was not coded is shared, not copied.
     assert module_of(coded).get_parameter("conv.weight") is module.get_parameter("conv.weight")
 
@@ -255,9 +260,51 @@ def test_weights_that_stay_float_are_told(small: Model) -> None:
 
 
 def test_a_recipe_that_repeats_itself_is_an_error_not_a_no_op(small: Model) -> None:
-    with pytest.raises(RecipeError, match="'w8a8' found no layer") as caught:
+    with pytest.raises(RecipeError, match="'w8a8' conflicts with w8: 2 layers, such as 'first'") as caught:
         compress(small, "w8-w8a8")
-    assert caught.value.code == "FER-REC-002"
+    assert caught.value.code == "FER-REC-004"
+
+
+def test_a_mixed_recipe_gives_each_layer_its_codec(small: Model) -> None:
+    steps = [
+        {"technique": "lut4", "options": {"layers": ["head"]}},
+        {"technique": "w8a8", "options": {"layers": ["first", "again"]}},
+        {"technique": "emb8"},
+    ]
+    mixed = compress(small, {"steps": steps, "min_cosine": 0.5})
+    module = module_of(mixed)
+    head, first = module.get_submodule("head"), module.get_submodule("first")
+    assert isinstance(head, CodedLinear) and isinstance(head.codec, Lookup)
+    assert isinstance(first, CodedLinear) and isinstance(first.codec, Affine) and first.activation == ACTIVATION_DYNAMIC
+    assert mixed.history == ("lut4", "w8a8", "emb8")
+    with pytest.raises(RecipeError, match="among layers=\\['heads'\\]"):
+        compress(small, {"steps": [{"technique": "w8", "options": {"layers": ["heads"]}}]})
+
+
+def test_a_layer_that_calibration_never_reaches_stays_in_float() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.used(x) if x.shape[0] < 5 else self.unused(x)
+            return y
+
+    model = as_model(Gated(), (torch.randn(2, 8),))
+    coded = run(model, "w8a8-static")
+    assert isinstance(module_of(coded).get_submodule("used"), CodedLinear)
+    assert isinstance(module_of(coded).get_submodule("unused"), nn.Linear)
+    assert any("no calibration input reaches 1 layers, such as 'unused'" in note for note in coded.notes)
+
+
+def test_static_ranges_need_data(small: Model) -> None:
+    with pytest.raises(InputError) as caught:
+        compress(small, "w8a8-static")
+    assert caught.value.code == "FER-INP-010"
+    with pytest.raises(InputError) as caught:
+        compress(small, "w8a8-static", calibration=[])
+    assert caught.value.code == "FER-INP-007"
 
 
 def test_a_module_that_cannot_be_copied_is_named() -> None:

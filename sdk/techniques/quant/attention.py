@@ -6,15 +6,18 @@ that none of them is a layer that could be replaced.
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
 from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from ferrule.model import Model, copy_module
+from ferrule.techniques.quant.layers import Choice
 
 __all__ = ["SplitAttention", "split_attention"]
+
+
+_PARTS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 class SplitAttention(nn.Module):
@@ -82,13 +85,13 @@ def _additive(mask: Tensor) -> Tensor:
     return mask.float() * -1e4 if mask.dtype == torch.bool else mask
 
 
-def split_attention(model: Model, skip: tuple[str, ...] = ()) -> Model:
-    """The model with every nn.MultiheadAttention that no glob of `skip` names taken apart; weights are shared."""
+def split_attention(model: Model, choice: Choice = Choice()) -> Model:  # noqa: B008  frozen
+    """The model with each nn.MultiheadAttention that the choice reaches taken apart; weights are shared."""
     made: dict[int, nn.Module] = {}
     modules: dict[str, nn.Module] = {}
     for name, entry in model.entry_points.items():
         for path, layer in entry.module.named_modules():
-            if _splits(layer) and not any(fnmatch(path, pattern) for pattern in skip):
+            if _splits(layer) and choice.reaches(path, _PARTS):
                 made.setdefault(id(layer), SplitAttention(layer))
         root = made.get(id(entry.module))
         modules[name] = root if root is not None else copy_module(entry.module, made)

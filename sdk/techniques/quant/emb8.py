@@ -16,9 +16,10 @@ __all__ = ["Options", "code_embeddings"]
 
 @dataclass(frozen=True)
 class Options:
-    """min_rows: tables with fewer rows stay in float. skip: globs of layer names that stay in float."""
+    """min_rows: tables with fewer rows stay in float. layers, skip: globs of layer names to code, to leave in float."""
 
     min_rows: int = 1024
+    layers: tuple[str, ...] = ("*",)
     skip: tuple[str, ...] = ()
 
 
@@ -28,7 +29,9 @@ def code_embeddings(model: Model, options: Options, data: list[Mapping[str, Tens
 
     from ferrule.codec import encode_affine
     from ferrule.coded import CodedEmbedding
-    from ferrule.techniques.quant.layers import replace_layers
+    from ferrule.techniques.quant.layers import Choice, replace_layers
+
+    choice = Choice(options.layers, options.skip)
 
     def make(name: str, layer: nn.Module) -> nn.Module | None:
         assert isinstance(layer, nn.Embedding)
@@ -36,4 +39,4 @@ def code_embeddings(model: Model, options: Options, data: list[Mapping[str, Tens
             return None
         return CodedEmbedding(encode_affine(layer.weight, bits=8))
 
-    return replace_layers(model, "emb8", lambda layer: type(layer) is nn.Embedding, make, options.skip)
+    return replace_layers(model, "emb8", lambda layer: type(layer) is nn.Embedding, make, choice)

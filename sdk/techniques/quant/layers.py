@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 import torch
 from torch import Tensor, nn
 
-from ferrule.codec import encode_affine
-from ferrule.coded import CodedLinear
+from ferrule.codec import Codec, Range
+from ferrule.coded import CodedEmbedding, CodedLinear
 from ferrule.errors import RecipeError
 from ferrule.model import Model, copy_module
 
-__all__ = ["code_linears", "input_importance", "linear_weight", "replace_layers"]
+__all__ = ["Choice", "code_linears", "input_importance", "linear_weight", "replace_layers"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which layers a step acts on: those that a glob of `layers` names and none of `skip` does."""
+
+    layers: tuple[str, ...] = ("*",)
+    skip: tuple[str, ...] = ()
+
+    def __contains__(self, name: str) -> bool:
+        return any(fnmatch(name, p) for p in self.layers) and not any(fnmatch(name, p) for p in self.skip)
+
+    def reaches(self, name: str, parts: tuple[str, ...]) -> bool:
+        """Whether the layer, or one of the parts that it would fall into, is chosen; a skipped layer is left whole."""
+        inside = any(fnmatch(n, p) for n in (name, *(f"{name}.{part}" for part in parts)) for p in self.layers)
+        return inside and not any(fnmatch(name, p) for p in self.skip)
+
+    def __str__(self) -> str:
+        outside = f" outside skip={list(self.skip)}" if self.skip else ""
+        return outside if self.layers == ("*",) else f" among layers={list(self.layers)}{outside}"
 
 
 def replace_layers(
@@ -22,12 +42,13 @@ def replace_layers(
     technique: str,
     matches: Callable[[nn.Module], bool],
     make: Callable[[str, nn.Module], nn.Module | None],
-    skip: tuple[str, ...] = (),
+    choice: Choice = Choice(),  # noqa: B008  frozen
 ) -> Model:
-    """A copy of the model with `make(name, layer)` for each layer that `matches` and that no glob in `skip` names.
+    """A copy of the model with `make(name, layer)` for each layer that `matches` and that is in `choice`.
 
     `make` returns None to leave a layer alone. A layer that several places share is coded once and stays shared.
-    Raises RecipeError FER-REC-002 when nothing was replaced: a recipe never acts as a silent no-op.
+    Raises RecipeError FER-REC-002 when nothing was replaced (a recipe never acts as a silent no-op), and FER-REC-004
+    when an earlier step has coded the layers already.
     """
     made: dict[int, nn.Module | None] = {}
     modules: dict[str, nn.Module] = {}
@@ -35,7 +56,7 @@ def replace_layers(
     for entry_name, entry in model.entry_points.items():
         found: dict[str, nn.Module] = {}
         for name, layer in entry.module.named_modules(remove_duplicate=False):
-            if matches(layer) and not any(fnmatch(name, pattern) for pattern in skip):
+            if matches(layer) and name in choice:
                 seen += 1
                 if id(layer) not in made:
                     made[id(layer)] = make(name, layer)
@@ -44,14 +65,30 @@ def replace_layers(
                     found[name] = replacement
         modules[entry_name] = _copy_with(entry.module, found)
     if not any(made.values()):
-        outside = f" outside skip={list(skip)}" if skip else ""
-        why = f"the {seen} of its kind{outside} are too small" if seen else f"the model has none of its kind{outside}"
+        _refuse_conflict(model, technique, choice)
+        why = f"the {seen} of its kind{choice} are too small" if seen else f"the model has none of its kind{choice}"
         raise RecipeError(
             "FER-REC-002",
             f"Technique {technique!r} found no layer to act on: {why}.",
             "Drop the technique from the recipe, or check that the model has such layers.",
         )
     return model.with_modules(modules, technique)
+
+
+def _refuse_conflict(model: Model, technique: str, choice: Choice) -> None:
+    taken = [
+        name
+        for entry in model.entry_points.values()
+        for name, layer in entry.module.named_modules()
+        if isinstance(layer, CodedLinear | CodedEmbedding) and name in choice
+    ]
+    if taken:
+        raise RecipeError(
+            "FER-REC-004",
+            f"Technique {technique!r} conflicts with {', '.join(model.history)}: {len(taken)} layers{choice}, such as "
+            f"{taken[0]!r}, are coded already, and none is left.",
+            "Drop one of them, or give each its part of the layers by 'layers' or 'skip' in a recipe file.",
+        )
 
 
 def _copy_with(module: nn.Module, found: Mapping[str, nn.Module]) -> nn.Module:
@@ -76,34 +113,39 @@ def code_linears(
     model: Model,
     technique: str,
     *,
-    bits: int,
-    group: int,
+    encode: Callable[[Tensor, Tensor | None], Codec],
     activation: int,
-    skip: tuple[str, ...] = (),
-    rounding: str = "rtn",
-    data: list[Mapping[str, Tensor]] | None = None,
+    choice: Choice,
+    importance: Mapping[int, Tensor] | None = None,
+    ranges: Mapping[int, tuple[Range, Range]] | None = None,
 ) -> Model:
-    """Replace every linear layer, those inside nn.MultiheadAttention too, by a CodedLinear.
+    """Replace every linear layer of the choice by a CodedLinear; the model's attention is split already.
 
-    data: calibration inputs, by whose mean squares the rounding error is weighed. A note tells of weights that are no
-    linear layer's and so stay in float.
+    encode: (weight [out, in], importance [in] or None) -> codec. importance and ranges: by id(layer). Notes tell of
+    layers that calibration never reached and of weights that are no linear layer's, which all stay in float.
     """
-    from ferrule.techniques.quant.attention import split_attention
+    unreached: list[str] = []
 
-    model = split_attention(model, skip)
-    importance = input_importance(model, data) if data else {}
-
-    def make(name: str, layer: nn.Module) -> nn.Module:
+    def make(name: str, layer: nn.Module) -> nn.Module | None:
         weight = linear_weight(layer)
         assert weight is not None
-        codec = encode_affine(weight, bits, group, rounding, importance.get(id(layer)))
-        return CodedLinear(codec, layer.bias, activation)
+        if ranges is not None and id(layer) not in ranges:
+            unreached.append(name)
+            return None
+        codec = encode(weight, (importance or {}).get(id(layer)))
+        return CodedLinear(codec, layer.bias, activation, None if ranges is None else ranges[id(layer)])
 
-    coded = replace_layers(model, technique, lambda layer: linear_weight(layer) is not None, make, skip)
-    return replace(coded, notes=(*coded.notes, *_left_in_float(coded, technique, skip)))
+    coded = replace_layers(model, technique, lambda layer: linear_weight(layer) is not None, make, choice)
+    notes = list(_left_in_float(coded, technique, choice))
+    if unreached:
+        notes.append(
+            f"{technique}: no calibration input reaches {len(unreached)} layers, such as {unreached[0]!r}: they stay "
+            "in float."
+        )
+    return replace(coded, notes=(*coded.notes, *notes))
 
 
-def _left_in_float(model: Model, technique: str, skip: tuple[str, ...]) -> tuple[str, ...]:
+def _left_in_float(model: Model, technique: str, choice: Choice) -> tuple[str, ...]:
     """A note when weights of other layers than linear and embedding ones are a tenth of all such weights or more."""
     coded: dict[int, int] = {}
     rest: dict[int, tuple[int, str]] = {}
@@ -111,7 +153,7 @@ def _left_in_float(model: Model, technique: str, skip: tuple[str, ...]) -> tuple
         for name, layer in entry.module.named_modules():
             if isinstance(layer, CodedLinear):
                 coded[id(layer)] = layer.codes.numel()
-            elif not isinstance(layer, nn.Embedding) and not any(fnmatch(name, pattern) for pattern in skip):
+            elif not isinstance(layer, nn.Embedding) and name in choice:
                 for key, weight in layer.named_parameters(recurse=False):
                     if weight.dim() > 1:
                         rest[id(weight)] = weight.numel(), f"{name}.{key}".lstrip(".")

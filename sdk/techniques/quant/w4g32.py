@@ -22,11 +22,12 @@ __all__ = ["Options", "code_weights"]
 class Options:
     """rounding: `mse` (least squared error, weighed by the inputs when calibrated) or `rtn` (round to nearest).
 
-    activations: `dynamic` int8 or `none` (float). skip: globs of layer names that stay in float.
+    activations: `dynamic` int8 or `none` (float). layers, skip: globs of layer names to code, to leave in float.
     """
 
     rounding: str = "mse"
     activations: str = "dynamic"
+    layers: tuple[str, ...] = ("*",)
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -38,16 +39,18 @@ class Options:
 
 def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
     """Code every linear layer as Affine(4 bits, groups of 32); calibration inputs, if given, weigh the error."""
+    from ferrule.codec import encode_affine
     from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE
-    from ferrule.techniques.quant.layers import code_linears
+    from ferrule.techniques.quant.attention import split_attention
+    from ferrule.techniques.quant.layers import Choice, code_linears, input_importance
 
+    choice = Choice(options.layers, options.skip)
+    model = split_attention(model, choice)
     return code_linears(
         model,
         "w4g32",
-        bits=4,
-        group=32,
+        encode=lambda weight, importance: encode_affine(weight, 4, 32, options.rounding, importance),
         activation=ACTIVATION_DYNAMIC if options.activations == "dynamic" else ACTIVATION_NONE,
-        skip=options.skip,
-        rounding=options.rounding,
-        data=data if options.rounding == "mse" else None,
+        choice=choice,
+        importance=input_importance(model, data) if data and options.rounding == "mse" else None,
     )

@@ -20,14 +20,24 @@ __all__ = ["Options", "code_weights"]
 
 @dataclass(frozen=True)
 class Options:
-    """skip: globs of layer names that stay in float."""
+    """layers: globs of the layers to code. skip: globs of layers that stay in float."""
 
+    layers: tuple[str, ...] = ("*",)
     skip: tuple[str, ...] = ()
 
 
 def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
     """Code every linear layer as Affine(8 bits, per channel) with dynamic activations; `data` is not used."""
+    from ferrule.codec import encode_affine
     from ferrule.coded import ACTIVATION_DYNAMIC
-    from ferrule.techniques.quant.layers import code_linears
+    from ferrule.techniques.quant.attention import split_attention
+    from ferrule.techniques.quant.layers import Choice, code_linears
 
-    return code_linears(model, "w8a8", bits=8, group=0, activation=ACTIVATION_DYNAMIC, skip=options.skip)
+    choice = Choice(options.layers, options.skip)
+    return code_linears(
+        split_attention(model, choice),
+        "w8a8",
+        encode=lambda weight, _: encode_affine(weight, bits=8),
+        activation=ACTIVATION_DYNAMIC,
+        choice=choice,
+    )

@@ -1,0 +1,68 @@
+"""`w8a8-static`: int8 weights per channel, and int8 activations whose ranges were found on calibration data.
+
+The linear layers' inputs and outputs are int8; what lies between them (attention, norms) and the model's own inputs and
+outputs stay in float. A range is one for the whole tensor: outliers cost resolution, so it is clipped where that is the
+lesser error, by a percentile or by the least squared error over a histogram (as TensorRT and torchao do).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ferrule.errors import InputError
+from ferrule.model import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Options", "code_weights"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """method: how a range is clipped, `mse`, `percentile` or `minmax` (not at all). percentile: kept on either side.
+
+    layers, skip: globs of layer names to code, to leave in float.
+    """
+
+    method: str = "mse"
+    percentile: float = 99.99
+    layers: tuple[str, ...] = ("*",)
+    skip: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.method not in ("mse", "percentile", "minmax"):
+            raise ValueError(f"method is {self.method!r}; allowed: mse, percentile, minmax")
+        if not 50 < self.percentile <= 100:
+            raise ValueError(f"percentile is {self.percentile}; allowed: above 50, up to 100")
+
+
+def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
+    """Code every linear layer as Affine(8 bits, per channel) with static activations.
+
+    Raises InputError FER-INP-010 without calibration data.
+    """
+    from ferrule.codec import encode_affine
+    from ferrule.coded import ACTIVATION_STATIC
+    from ferrule.observe import observe_ranges
+    from ferrule.techniques.quant.attention import split_attention
+    from ferrule.techniques.quant.layers import Choice, code_linears
+
+    if not data:
+        raise InputError(
+            "FER-INP-010",
+            "Technique 'w8a8-static' chooses ranges on calibration data, and there are none.",
+            "Give --calibration FILE (some hundred typical inputs), or use w8a8, which needs none.",
+        )
+    choice = Choice(options.layers, options.skip)
+    model = split_attention(model, choice)
+    return code_linears(
+        model,
+        "w8a8-static",
+        encode=lambda weight, _: encode_affine(weight, bits=8),
+        activation=ACTIVATION_STATIC,
+        choice=choice,
+        ranges=observe_ranges(model, data, choice, options.method, options.percentile),
+    )

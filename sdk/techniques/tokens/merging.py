@@ -1,0 +1,223 @@
+"""The arithmetic of token merging: schedules, matching, merging, unmerging; tensors only, no model.
+
+ToMe (Bolya et al., Token Merging: Your ViT But Faster) in static shapes and without scatter or a full sort, since few
+targets run those: the tokens merged are chosen by `topk`, or by counting the better ones where rows are padded, and
+sums into destinations are products with matrices of zeros and ones, written as max(0, 1 - |i - j|). Numbers stay exact
+in float16 up to 2048 tokens and there is no infinity.
+
+Tokens keep the order of their positions; the released code puts the even ones that are left before the odd ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Matching",
+    "Plan",
+    "attention_bias",
+    "match_tokens",
+    "merge_all",
+    "merge_padded",
+    "normalise_keys",
+    "plan_merging",
+    "unmerge",
+]
+
+MASKED = -1e4  # added to scores: exp(-1e4) is zero in every precision, and -1e4 is finite in float16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many tokens are left after each layer.
+
+    protected: leading tokens that are never merged away. longest: tokens of the longest row, the protected among them.
+    totals: how many of them are gone after each layer. A shorter row loses the same share of its own tokens, so that
+    what becomes of it does not depend on how far it was padded.
+    """
+
+    protected: int
+    longest: int
+    totals: tuple[int, ...]
+
+    def length(self, tokens: int, layers: int) -> int:
+        """Tokens left of `tokens` (an int, or a symbol of torch.export) after the first `layers` layers.
+
+        `tokens` stands in it once, so that torch sees by its bounds alone what the length can be.
+        """
+        whole = max(1, self.longest - self.protected)
+        left = whole - (self.totals[layers - 1] if layers else 0)
+        return self.protected + ((tokens - self.protected) * left + whole - 1) // whole
+
+    def merges(self, layer: int) -> int:
+        """Tokens that the longest row loses in a layer."""
+        return self.totals[layer] - (self.totals[layer - 1] if layer else 0)
+
+    def token_layers(self, tokens: int) -> tuple[list[int], list[int]]:
+        """Tokens that each layer's attention and its feed-forward half see."""
+        lengths = [self.length(tokens, n) for n in range(len(self.totals) + 1)]
+        return lengths[:-1], lengths[1:]
+
+    def table(self) -> Tensor:
+        """float32 [longest + 1, layers]: what a row of so many tokens loses in each layer."""
+        rows = []
+        for tokens in range(self.longest + 1):
+            lengths = [self.length(max(tokens, self.protected), n) for n in range(len(self.totals) + 1)]
+            rows.append([a - b for a, b in zip(lengths, lengths[1:], strict=False)])
+        return torch.tensor(rows, dtype=torch.float32)
+
+
+def plan_merging(
+    layers: int, tokens: int, protected: int, *, r: int, ratio: float, schedule: str, padded: bool
+) -> Plan:
+    """The plan for rows of up to `tokens` tokens: `r` a layer, or a `ratio` of those that are left.
+
+    `decreasing` begins at twice that and ends at none, in even steps. No layer takes more than half of the unprotected
+    tokens, or a third where rows are padded: with a third, a shorter row always has as many pairs as its share asks for
+    (the share of v tokens, rounded up, is at most v // 2 then, and never the last of them).
+    """
+    left, gone, totals = tokens - protected, 0, []
+    for layer in range(layers):
+        weight = 1.0 if schedule == "constant" or layers == 1 else 2 * (1 - layer / (layers - 1))
+        wish = int(ratio * weight * left + 1e-9) if ratio else int(r * weight + 1e-9)
+        merged = max(0, min(wish, left // 3 if padded else left // 2))
+        left, gone = left - merged, gone + merged
+        totals.append(gone)
+    return Plan(protected, tokens, tuple(totals))
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The best partner of every token at an even position, among those at odd ones.
+
+    score: float [batch, evens], below -1 where the token may not be merged. target: the partner's position, float.
+    """
+
+    score: Tensor
+    target: Tensor
+
+
+def normalise_keys(keys: Tensor) -> Tensor:
+    """Keys [batch, heads, tokens, width], averaged over the heads and of length one: [batch, tokens, width].
+
+    The squares are averaged, not summed, and so stay small in float16.
+    """
+    mean = keys.mean(1)
+    scale = torch.rsqrt((mean * mean).mean(-1, keepdim=True) + 1e-5) * mean.shape[-1] ** -0.5
+    return mean * scale
+
+
+def match_tokens(metric: Tensor, sizes: Tensor | None, protected: int) -> Matching:
+    """Match tokens [batch, tokens, width] of length one by cosine; padding (size 0) and the protected match nothing.
+
+    As in the released code the even positions look for partners among the odd ones.
+    """
+    even, odd = metric[:, 0::2], metric[:, 1::2]
+    scores = even @ odd.transpose(1, 2)
+    closed_even = _closed(sizes, protected, even.shape[1], 0, metric)
+    closed_odd = _closed(sizes, protected, odd.shape[1], 1, metric)
+    if closed_odd is not None:
+        scores = scores - closed_odd.unsqueeze(1)
+    score, index = scores.max(-1)
+    if closed_even is not None:
+        score = score - closed_even
+    return Matching(score, index.to(metric.dtype) * 2 + 1)
+
+
+def _closed(sizes: Tensor | None, protected: int, count: int, parity: int, like: Tensor) -> Tensor | None:
+    """4 for tokens of a parity that take no part, else 0: [batch or 1, count], or None where all take part."""
+    closed = None if sizes is None else (1 - sizes[:, parity::2].clamp_max(1)) * 4
+    if protected <= parity:
+        return closed
+    position = torch.arange(count, dtype=like.dtype).unsqueeze(0) * 2 + parity
+    bars = (protected - position).clamp(0, 1) * 4
+    return bars if closed is None else torch.maximum(closed, bars)
+
+
+def attention_bias(sizes: Tensor | None, proportional: bool, padded: bool) -> Tensor | None:
+    """What to add to attention scores [batch, keys]: log of the sizes, and -1e4 at padding."""
+    if sizes is None:
+        return None
+    bias = sizes.clamp_min(1).log() if proportional else None
+    if padded:
+        mask = (sizes.clamp_max(1) - 1) * -MASKED
+        bias = mask if bias is None else bias + mask
+    return bias
+
+
+def merge_all(
+    x: Tensor, sizes: Tensor | None, matching: Matching, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge the `count` best pairs of each row of x [batch, tokens, width], none of which is padded.
+
+    Returns the tokens [batch, tokens - count, width], means weighted by size; their sizes; and for each token before
+    the position of the one it went into, float [batch, tokens].
+    """
+    tokens, left = x.shape[1], x.shape[1] - count
+    positions = torch.arange(tokens, dtype=x.dtype)
+    _, chosen = matching.score.topk(count, dim=1)
+    source = chosen.to(x.dtype) * 2
+    gone = _one_hot(source.unsqueeze(2), positions)  # [batch, count, tokens]
+    kept = 1 - gone.sum(1)
+    order = kept.cumsum(1) - 1
+    target = order.gather(1, matching.target.gather(1, chosen).long())
+    went = order * kept + (target.unsqueeze(1) @ gone).squeeze(1)
+    # The kept ones in order of position: of numbers that fall with the position, the largest.
+    staying = (kept * (tokens - positions)).topk(left, dim=1)[1]
+    source = source.long()
+    old = x.new_ones(x.shape[:2]) if sizes is None else sizes
+    into = _one_hot(target.unsqueeze(1), torch.arange(left, dtype=x.dtype).unsqueeze(1))  # [batch, left, count]
+    into = into * old.gather(1, source).unsqueeze(1)
+    own = old.gather(1, staying)
+    new = own + into.sum(2)
+    merged = _rows(x, staying) * (own / new).unsqueeze(2) + (into / new.unsqueeze(2)) @ _rows(x, source)
+    return merged, new, went
+
+
+def merge_padded(
+    x: Tensor, sizes: Tensor, matching: Matching, counts: Tensor, left: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`merge_all` where each row has a count of its own, [batch], and padding is dropped instead.
+
+    sizes are 0 at padding; what is left of it comes last. No op takes a number that depends on the length.
+    """
+    evens = matching.score.shape[1]
+    first = torch.arange(evens, dtype=x.dtype)
+    score, other = matching.score.unsqueeze(2), matching.score.unsqueeze(1)
+    ahead = (other > score) | ((other == score) & (first.unsqueeze(0) < first.unsqueeze(1)))
+    gone = (counts.unsqueeze(1) - ahead.to(x.dtype).sum(2)).clamp(0, 1)  # [batch, evens]
+    positions = torch.arange(x.shape[1], dtype=x.dtype)
+    half = torch.arange(x.shape[1]) // 2
+    even = 1 - (positions - 2 * half.to(x.dtype))
+    gone = gone.index_select(1, half) * even
+    target = matching.target.index_select(1, half)
+    order = ((sizes.clamp_max(1) - gone).cumsum(1) - 1).clamp_min(0)
+    went = order.gather(1, (positions + gone * (target - positions)).long())
+    into = _one_hot(went.unsqueeze(1), torch.arange(left, dtype=x.dtype).unsqueeze(1))  # [batch, left, tokens]
+    new = into @ sizes.unsqueeze(2)
+    share = sizes.unsqueeze(2) / (into.transpose(1, 2) @ new).clamp_min(1)
+    return into @ (x * share), new.squeeze(2), went
+
+
+def unmerge(x: Tensor, where: Tensor) -> Tensor:
+    """Give each of the first tokens what it went into: x [batch, left, width], where [batch, tokens] -> all tokens."""
+    return _rows(x, where.long())
+
+
+def _one_hot(index: Tensor, positions: Tensor) -> Tensor:
+    """1 where two whole numbers are equal, else 0."""
+    return (1 - (index - positions).abs()).clamp_min(0)
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """x [batch, tokens, width] at index [batch, n]: one gather of whole rows, which every runtime copies at once."""
+    offset = torch.arange(x.shape[0]).unsqueeze(1) * x.shape[1]
+    rows = x.flatten(0, 1).index_select(0, (index + offset).flatten())
+    return rows.unflatten(0, (x.shape[0], -1))
+
+
+Match = Callable[[Tensor, Tensor | None, int], Matching]
