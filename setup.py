@@ -20,7 +20,7 @@ FOLDERS = {
     "ferrule.runtime": "runtime",
     "ferrule.device_profiles": "device_profiles",
 }
-DATA_SUFFIXES = ("json", "txt", "html", "css", "js", "pyi")
+DATA_SUFFIXES = ("json", "txt", "html", "css", "js", "pyi", "safetensors")
 NATIVE = "ferrule.runtime._C"
 
 TORCH = ["torch>=2.13,<2.14", "transformers>=5", "tokenizers>=0.22", "safetensors>=0.4"]
@@ -154,7 +154,7 @@ setup(
     include_package_data=False,
     ext_modules=list_extensions(),
     cmdclass={"build_ext": CMakeBuild},
-    install_requires=["numpy>=1.26", "click>=8.1", "rich>=13", "safetensors>=0.4", "psutil>=5.9"],
+    install_requires=["numpy>=1.26", "click>=8.1", "rich>=13", "safetensors>=0.4", "psutil>=5.9", "pyyaml>=6"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ferrule = ferrule.cli:main"]},
     zip_safe=False,

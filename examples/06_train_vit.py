@@ -1,10 +1,11 @@
 """Train the sample `sample:vit` again: a small ViT of 197 tokens on Fashion-MNIST.
 
-    python examples/06_train_vit.py --data /usr/share/datasets/fashion-mnist --out vit_fashion.safetensors
+    python examples/06_train_vit.py --data /usr/share/datasets/fashion-mnist --out .
 
 The data are Debian's package dataset-fashion-mnist. Training runs on half-size pictures (49 tokens) first, which is six
 times quicker, and then on full ones: the blocks carry over, the position table is resized. About 40 minutes on one core
-that multiplies bfloat16. The result holds float16 weights (0.6 MB) and is what `sdk/sources/vit_fashion.safetensors` is.
+that multiplies bfloat16. Two files are written, and those in `sdk/data` came from it: `vit_fashion.safetensors`, float16
+weights (0.6 MB), and `fashion.safetensors`, 256 training pictures to calibrate on and 64 test pictures for proofs.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def accuracy(model: FashionViT, pictures: Tensor, labels: Tensor, half: bool) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
-    parser.add_argument("--out", type=Path, default=Path("vit_fashion.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder for the two files")
     parser.add_argument("--epochs", type=float, nargs=2, default=(10.0, 4.0), metavar=("HALF", "FULL"))
     parser.add_argument("--limit", type=int, default=None, help="use the first N pictures of either split only")
     arguments = parser.parse_args()
@@ -102,7 +103,11 @@ def main() -> None:
     resize_positions(small, large)
     train(large, images, labels, steps[1], 1e-3, half=False)
     print(f"full-size pictures: test accuracy {accuracy(large, *test, half=False):.4f}", flush=True)
-    save_file({k: v.half().contiguous() for k, v in large.state_dict().items()}, arguments.out)
+    save_file(
+        {k: v.half().contiguous() for k, v in large.state_dict().items()}, arguments.out / "vit_fashion.safetensors"
+    )
+    pictures = {"calibration": images[:256], "proof": test[0][:64], "proof_labels": test[1][:64]}
+    save_file({k: v.contiguous() for k, v in pictures.items()}, arguments.out / "fashion.safetensors")
 
 
 if __name__ == "__main__":

