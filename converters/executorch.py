@@ -23,7 +23,7 @@ from ferrule.converters.executorch_partition import collect_reasons, make_partit
 from ferrule.converters.executorch_rewrite import fix_view_lengths, rewrite
 from ferrule.converters.executorch_weights import stored_weights
 from ferrule.converters.pte import Pte, read_pte
-from ferrule.converters.source_lines import source_line
+from ferrule.converters.source_lines import mark_origins, source_line
 from ferrule.errors import LoweringError
 from ferrule.hush import hush
 from ferrule.program import Program
@@ -47,6 +47,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     float32 if `expand`).
     """
     notes: dict[str, None] = {}
+    mark_origins(graphs)
     with _quiet():
         for name, graph in graphs.items():
             _refuse_returned_weights(name, graph)
@@ -110,13 +111,26 @@ def _to_edge(programs: Mapping[str, ExportedProgram], partitioner: Any) -> Any:
 
 def _write(edge: Any, path: Path, programs: Mapping[str, ExportedProgram]) -> None:
     from executorch.exir import ExecutorchBackendConfig
+    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 
+    # Without this pass the runtime leaves what a state begins with undefined, whatever the model says.
+    states = [InitializedMutableBufferPass(_states(programs))]
     try:
-        program = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
+        program = edge.to_executorch(ExecutorchBackendConfig(passes=states, extract_delegate_segments=True))
     except Exception as error:
         raise _explain(error, programs) from error
     with path.open("wb") as file:
         program.write_to_file(file)
+
+
+def _states(programs: Mapping[str, ExportedProgram]) -> list[str]:
+    """Names, in the graphs, of the buffers that they write to."""
+    return [
+        spec.arg.name
+        for program in programs.values()
+        for spec in program.graph_signature.input_specs
+        if spec.target in program.graph_signature.buffers_to_mutate.values()
+    ]
 
 
 def _check_kernels(pte: Pte, programs: Mapping[str, ExportedProgram]) -> None:

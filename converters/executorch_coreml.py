@@ -26,10 +26,12 @@ from ferrule.converters.coreml.checks import bound_constants, check_declared, ch
 from ferrule.converters.coreml.codecs import hold_codecs
 from ferrule.converters.coreml.lower import static_lengths
 from ferrule.converters.coreml.mil import load
+from ferrule.converters.coreml.origins import Origins, spread, tell_sources, watch
 from ferrule.converters.coreml.package import fix_package
 from ferrule.converters.coreml.readback import describe, notes_for, read_weights
 from ferrule.converters.coreml.toolkit import explain, hide_progress, quiet
 from ferrule.converters.coreml.torch_ops import cast_likes, pool_by_mean, register_ops
+from ferrule.converters.source_lines import mark_origins
 from ferrule.device_profiles import DeviceProfile
 from ferrule.errors import BundleError
 from ferrule.program import Program, Signature, bucket_name
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from ferrule.model import Captured
 
-__all__ = ["CoreMLMethod", "extract_mlpackages", "lower", "read_methods"]
+__all__ = ["CoreMLMethod", "extract_mlpackages", "lower", "lower_traced", "read_methods"]
 
 _FILE = "model.pte"
 _BACKEND = "CoreMLBackend"
@@ -68,8 +70,16 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     LoweringError FER-LOW-001 (an op that Core ML lacks), FER-LOW-002 (a codec that it cannot hold; `expand`
     decodes it), FER-LOW-004 (states).
     """
+    return lower_traced(graphs, device, folder, expand)[0]
+
+
+def lower_traced(
+    graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False
+) -> tuple[Program, dict[str, tuple[str, Origins]]]:
+    """`lower`, and for each method its entry point and what the values of its Core ML function were made from."""
     target = "executorch-coreml"
     check_device(device, target, graphs)
+    places = mark_origins(graphs)
     graphs, decoded = hold_codecs(graphs, target, expand)
     signatures = {
         name: replace(graph.signature, buckets=static_lengths(graph.signature)) for name, graph in graphs.items()
@@ -77,22 +87,34 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     file = folder / _FILE
     with quiet():
         register_ops()
-        file.write_bytes(_fix_identifiers(_build(_methods(graphs, signatures))))
+        methods = _methods(graphs, signatures)
+        with watch() as conversions:
+            file.write_bytes(_fix_identifiers(_build(methods)))
+    traced = _assign(dict(zip(methods, conversions, strict=False)), signatures)
     with TemporaryDirectory() as scratch:
         packages = extract_mlpackages(file, Path(scratch))
         programs = [load(package) for package in sorted(set(packages.values()))]
         check_declared(programs)
-        delegation = describe(programs, device, target)
+        delegation = describe(programs, device, target, tell_sources(traced, places))
         weights = read_weights(programs)
-    return Program(
+    lowered = Program(
         target=target,
         main=_FILE,
         entry_points=signatures,
         delegation=delegation,
         weights=weights,
-        notes=(*notes_for(graphs, signatures), *decoded, *_sharing_note(packages)),
+        notes=(*notes_for(graphs, signatures, device), *decoded, *_sharing_note(packages)),
         tools={name: version(name) for name in ("coremltools", "executorch", "torch")},
     )
+    return lowered, traced
+
+
+def _assign(origins: Mapping[str, Origins], signatures: Mapping[str, Signature]) -> dict[str, tuple[str, Origins]]:
+    """Function of a package -> its entry point and origins; each method was converted by itself."""
+    functions = {name: (entry, origins.get(name, {})) for name, (entry, _) in spread({}, signatures).items()}
+    if "main" in functions:
+        functions["main"] = next((entry, found) for name, (entry, found) in functions.items() if name != "main")
+    return functions
 
 
 def _sharing_note(packages: Mapping[str, Path]) -> tuple[str, ...]:

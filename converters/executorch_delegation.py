@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.source_lines import source_line
+from ferrule.converters.source_lines import whereabouts
 from ferrule.program import OpRow
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def look_at(graph: fx.GraphModule, rules: Collection[str], reasons: Mapping[str,
     """Read a partitioned graph; rules: ops (`add.Tensor`) that the partitioner knows; reasons: node name -> why not."""
     delegates = [getattr(graph, n.args[0].target) for n in _ops(graph) if _is_delegate(n)]
     inside = [
-        (_op_name(node), source_line(node))
+        (_op_name(node), whereabouts(node))
         for delegate in delegates
         for node in _ops(delegate.original_module.graph_module)
         if _op_name(node).split(".")[1] not in _FOLDED
     ]
-    beside = [(_op_name(n), _reason(n, rules, reasons), source_line(n)) for n in _ops(graph) if not _is_delegate(n)]
+    beside = [(_op_name(n), _reason(n, rules, reasons), whereabouts(n)) for n in _ops(graph) if not _is_delegate(n)]
     return Placement(len(delegates), tuple(inside), tuple(beside))
 
 

@@ -15,7 +15,7 @@ def call(like: fx.Node, target: Any, *args: Any) -> fx.Node:
     """A new call before `like`, of the same origin."""
     with like.graph.inserting_before(like):
         node = like.graph.call_function(target, args)
-    node.meta.update({k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack")})
+    node.meta.update({k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack", "custom")})
     return node
 
 

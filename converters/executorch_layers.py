@@ -4,6 +4,8 @@
                                                   linear ── y      one XNNPACK fully-connected op
     codes ── dequantize with our scales ──────────┘
 
+    x ── quantize ── dequantize ── linear ── quantize ── dequantize ── y      static ranges: int8 in, int8 out
+
 XNNPACK holds int8 and int4 with a float32 scale a row, and int4 with a bfloat16 scale for every 32 columns (or a
 multiple of that), the latter with int8 activations only. ExecuTorch's own partitioner takes the pattern only with
 quantized activations; the rule for float ones is in `executorch_partition`.
@@ -14,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ferrule.codec import Affine
+from ferrule.codec import Affine, Lookup, Range
+from ferrule.converters.codec_names import LOOKUP_ADVICE, codec_name
 from ferrule.converters.coded_sites import CodedSite, float_layer
+from ferrule.converters.static_int8 import fit_kernels, static_refusal
 from ferrule.errors import LoweringError
 
 if TYPE_CHECKING:
@@ -34,16 +38,20 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
     """
 
     def make(site: CodedSite) -> nn.Module:
-        reason = _refusal(site)
-        if reason is None:
-            return _embedding(site, notes) if site.kind == "embedding" else _linear(site, notes)
+        reason, codec = _refusal(site), site.codec
+        if reason is None and isinstance(codec, Affine):
+            if site.kind == "embedding":
+                return _embedding(codec, notes)
+            return _static_linear(fit_kernels(site)) if site.ranges else _linear(site, codec, notes)
         if not expand:
             raise LoweringError(
                 "FER-LOW-002",
-                f"Target executorch cannot hold {_name_codec(site)} of layer {site.name!r}: {reason}.",
-                "Use w8, w8a8 or w4g32 with quantized activations, or allow expanding to float32.",
+                f"Target executorch cannot hold {codec_name(site)} of layer {site.name!r}: {reason}.",
+                LOOKUP_ADVICE
+                if isinstance(codec, Lookup)
+                else "Use w8, w8a8, w8a8-static or w4g32 with quantized activations, or allow expanding to float32.",
             )
-        notes[f"{_name_codec(site)} is expanded to float32 in the file: {reason}."] = None
+        notes[f"{codec_name(site)} is expanded to float32 in the file: {reason}."] = None
         return float_layer(site)
 
     return make
@@ -60,14 +68,12 @@ def pad_codes(codec: Affine) -> Affine:
     return Affine(codes, codec.scales, codec.bits, codec.group)
 
 
-def _name_codec(site: CodedSite) -> str:
-    group = f"in groups of {site.codec.group}" if site.codec.group else "per row"
-    inputs = "" if site.kind == "embedding" else f" with {'int8' if site.activation else 'float'} activations"
-    return f"int{site.codec.bits} {site.kind} weights {group}{inputs}"
-
-
 def _refusal(site: CodedSite) -> str | None:
     """Why XNNPACK (or the embedding kernel) cannot hold the site, or None."""
+    if isinstance(site.codec, Lookup):
+        return "XNNPACK has no palettes"
+    if site.ranges is not None:
+        return static_refusal(site)
     bits, group = site.codec.bits, site.codec.group
     if site.kind == "embedding":
         if bits != 8:
@@ -84,11 +90,11 @@ def _refusal(site: CodedSite) -> str | None:
     return None if bits in (4, 8) else "XNNPACK holds int8 and int4"
 
 
-def _linear(site: CodedSite, notes: dict[str, None]) -> nn.Module:
+def _linear(site: CodedSite, plain: Affine, notes: dict[str, None]) -> nn.Module:
     import torch
 
-    codec = pad_codes(site.codec)
-    extra, dynamic = codec.codes.shape[1] - site.codec.codes.shape[1], bool(site.activation)
+    codec = pad_codes(plain)
+    extra, dynamic = codec.codes.shape[1] - plain.codes.shape[1], bool(site.activation)
     if codec.group and not torch.equal(codec.scales, codec.scales.bfloat16().float()):
         notes["XNNPACK stores the scales of int4 groups as bfloat16: they are rounded by up to 0.4 %."] = None
     if extra:
@@ -121,6 +127,44 @@ def _linear(site: CodedSite, notes: dict[str, None]) -> nn.Module:
     return Linear()
 
 
+def _static_linear(site: CodedSite) -> nn.Module:
+    import torch
+
+    assert site.ranges is not None and isinstance(site.codec, Affine)
+    codec, (source, target) = pad_codes(site.codec), site.ranges
+
+    class StaticLinear(torch.nn.Module):
+        codes: Tensor
+        scales: Tensor
+        zeros: Tensor
+        bias: Tensor | None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("codes", codec.codes)
+            self.register_buffer("scales", codec.scales[:, 0].clone())
+            self.register_buffer("zeros", torch.zeros(len(codec.codes), dtype=torch.int64))
+            self.register_buffer("bias", site.bias)
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = _decode(self.codes, self.scales, self.zeros, codec)
+            return _quantize_range(torch.nn.functional.linear(_quantize_range(x, source), weight, self.bias), target)
+
+    return StaticLinear()
+
+
+def _quantize_range(x: Tensor, values: Range) -> Tensor:
+    """Quantize and dequantize by a known range."""
+    import torch
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  defines the ops
+
+    ops = torch.ops.quantized_decomposed
+    x = x if x.dtype == torch.float32 else x.float()  # a cast that does nothing would hide the pattern
+    codes = ops.quantize_per_tensor(x, values.scale, values.zero_point, -128, 127, torch.int8)
+    y: Tensor = ops.dequantize_per_tensor(codes, values.scale, values.zero_point, -128, 127, torch.int8)
+    return y
+
+
 def _quantize_rows(x: Tensor) -> Tensor:
     """Quantize and dequantize, a row at a time, by ops that have kernels for fake tensors: torchao's trace slowly."""
     import torch
@@ -148,7 +192,7 @@ def _decode(codes: Tensor, scales: Tensor, zeros: Tensor, codec: Affine) -> Tens
     return weight
 
 
-def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:
+def _embedding(codec: Affine, notes: dict[str, None]) -> nn.Module:
     import torch
     from executorch.exir.passes import _quant_patterns_and_replacements  # noqa: F401  defines embedding_byte
     from executorch.kernels import quantized  # noqa: F401  and this its out variant
@@ -161,9 +205,8 @@ def _embedding(site: CodedSite, notes: dict[str, None]) -> nn.Module:
 
         def __init__(self) -> None:
             super().__init__()
-            scales = site.codec.scales
-            self.register_buffer("codes", site.codec.codes.clone())
-            self.register_buffer("scales", scales.clone() if site.codec.group else scales[:, 0].clone())
+            self.register_buffer("codes", codec.codes.clone())
+            self.register_buffer("scales", codec.scales.clone() if codec.group else codec.scales[:, 0].clone())
 
         def forward(self, indices: Tensor) -> Tensor:
             y: Tensor = torch.ops.quantized_decomposed.embedding_byte(self.codes, self.scales, None, -128, 127, indices)

@@ -1,8 +1,11 @@
-"""What XNNPACK takes: ExecuTorch's partitioner, one rule of ours more, and its reasons for what it leaves.
+"""What XNNPACK takes: ExecuTorch's partitioner, two rules of ours, and its reasons for what it leaves.
 
 XNNPACK multiplies float inputs with int8 or int4 weights (a scale a row) by kernels of its own, but ExecuTorch's rule
 for linear layers asks for quantized inputs as well. Ours lets float inputs through; the file and the runtime need
 nothing new.
+
+What stands between two static int8 layers stays in float, as in the model: ExecuTorch would hand a view or a slice
+between two ranges to XNNPACK as one on int8, which the runtime refuses where the ranges differ.
 """
 
 from __future__ import annotations
@@ -20,14 +23,18 @@ _LOGGER = "executorch.backends.xnnpack.partition.config"
 def make_partitioner() -> Any:
     """ExecuTorch's XNNPACK partitioner whose rule for linear layers also takes float inputs with integer weights."""
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS, LinearConfig
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import GenericNodePartitionerConfig
     from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_per_channel_group
+    from executorch.backends.xnnpack.utils.quant_utils import is_dequant, is_dynamic_qdq, is_per_channel_group, is_quant
 
     class Linear(LinearConfig):
         def _has_float_inputs(self, node: Any) -> bool:
             x, weight = node.args[:2]
-            return len(node.args) == 2 and is_dequant(weight) and not (is_dequant(x) or is_per_channel_group(weight))
+            if len(node.args) != 2 or not is_dequant(weight) or is_per_channel_group(weight):
+                return False
+            # What a static layer returns is dequantized too, and then a layer that takes floats may follow.
+            return not is_dequant(x) or not (is_dynamic_qdq(x) or any(is_quant(user) for user in node.users))
 
         def _get_act_deps(self, node: Any, program: Any, precision: Any) -> Any:
             if self._has_float_inputs(node):
@@ -48,8 +55,12 @@ def make_partitioner() -> Any:
                 return sorted({node.target for node in present}, key=str), None
             return ops, accepts
 
-    rules = [Linear if rule is LinearConfig else rule for rule in ALL_PARTITIONER_CONFIGS]
-    return Partitioner(configs=rules)
+    partitioner = Partitioner(configs=[Linear if rule is LinearConfig else rule for rule in ALL_PARTITIONER_CONFIGS])
+    floats = ConfigPrecisionType.FP32
+    for rule in partitioner.target_partitioner_configs.values():
+        if isinstance(rule, GenericNodePartitionerConfig) and floats in rule.supported_precision_types():
+            rule.set_enabled_precision_types([floats])
+    return partitioner
 
 
 @contextmanager

@@ -20,13 +20,14 @@ __all__ = ["fix_view_lengths", "rewrite"]
 
 
 def rewrite(program: ExportedProgram) -> None:
-    """Rewrite an ATen program in place: attention, layer norm, tanh-GELU, pooling, leading axes of length one."""
+    """Rewrite an ATen program in place: attention, layer norm, tanh-GELU, pooling, leading axes of length one, ranges."""
     passes: tuple[Callable[[ExportedProgram], None], ...] = (
         open_attention,  # first: it makes the matrix products whose leading axis the last pass drops
         _open_layer_norm,
         _open_tanh_gelu,
         _open_mean,
         _drop_leading_axis,
+        _share_ranges,
     )
     for step in passes:
         step(program)
@@ -128,6 +129,20 @@ def _open_mean(program: ExportedProgram) -> None:
             swap(node, call(node, aten.reshape.default, kept, lengths))
 
 
+def _share_ranges(program: ExportedProgram) -> None:
+    """Static layers that read one tensor by one range (queries, keys, values) quantize it once."""
+    import torch
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  defines the ops
+
+    ops = torch.ops.quantized_decomposed
+    for target in (ops.quantize_per_tensor.default, ops.dequantize_per_tensor.default):
+        first: dict[tuple[Any, ...], fx.Node] = {}
+        for node in calls(program, target):
+            kept = first.setdefault(tuple(node.args), node)
+            if kept is not node:
+                swap(node, kept)
+
+
 def _drop_leading_axis(program: ExportedProgram) -> None:
     """Attention of batch 1 in three axes instead of four, where two lengths are dynamic.
 
@@ -203,7 +218,7 @@ def _flatten(node: fx.Node, flat: dict[fx.Node, fx.Node]) -> fx.Node:
     if not _can_be_flat(node):
         with node.graph.inserting_after(node):
             new = node.graph.call_function(torch.ops.aten.squeeze.dim, (node, 0))
-        new.meta.update({k: v for k, v in node.meta.items() if k in ("stack_trace", "nn_module_stack")})
+        new.meta.update({k: v for k, v in node.meta.items() if k in ("stack_trace", "nn_module_stack", "custom")})
     elif _is_view(node):
         source = node.args[0]
         source = _flatten(source, flat) if _can_be_flat(source) else source

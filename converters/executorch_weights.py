@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ferrule.converters.coded_sites import CodedSite, coded_sites
 from ferrule.converters.executorch_layers import pad_codes
 from ferrule.converters.pte import Pte, read_bytes
+from ferrule.converters.static_int8 import fit_kernels
 from ferrule.program import StoredWeights
 
 if TYPE_CHECKING:
@@ -73,10 +74,12 @@ _PLAIN = {"aten.linear.default": "linear", "aten.embedding.default": "embedding"
 
 
 def _expected_site(site: CodedSite) -> Iterator[_Expected]:
-    from ferrule.codec import decode
+    from ferrule.codec import Affine, decode
 
-    weight, codec = site.codec.codes.numel(), site.codec
-    if codec.bits == 4 and site.kind == "linear":
+    weight, codec = site.codec.codes.numel(), fit_kernels(site).codec
+    if not isinstance(codec, Affine):
+        pass  # only ever decoded
+    elif codec.bits == 4 and site.kind == "linear":
         yield _Expected(site.kind, weight, _digest(_pack(pad_codes(codec).codes)))
         yield _Expected(site.kind, 0, _digest(codec.scales.bfloat16() if codec.group else codec.scales))
     else:

@@ -20,8 +20,9 @@ from ferrule.converters.buckets import bucket_lengths
 from ferrule.converters.coded_sites import recapture
 from ferrule.converters.litert_contents import delegation_table, signature_dtypes, stored_weights
 from ferrule.converters.litert_flatbuffer import place_sites, read_model, rename_signatures, write_model
+from ferrule.converters.litert_names import name_tensors, output_nodes
 from ferrule.converters.litert_sites import SiteBook, choose_form, register_mark
-from ferrule.converters.source_lines import place
+from ferrule.converters.source_lines import mark_origins, place
 from ferrule.errors import LoweringError
 from ferrule.graph_writes import written_buffers
 from ferrule.hush import hush
@@ -57,6 +58,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     module that keeps state.
     """
     book = SiteBook(expand, [], [])
+    places = mark_origins(graphs)
     with _quiet():
         register_mark()
         pieces = [piece for name, graph in graphs.items() for piece in _pieces(name, graph, book)]
@@ -68,7 +70,9 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         write_model(model, folder / _FILE)
         del model, content
         try:
-            rows = delegation_table(folder / _FILE)
+            entries = {piece.name: piece.entry_point for piece in pieces}
+            outputs = {name: output_nodes(graph) for name, graph in graphs.items()}
+            rows = delegation_table(folder / _FILE, entries, outputs, places)
         except (ValueError, RuntimeError) as error:
             raise _explain_refusal(error, graphs) from error
     entry_points = {name: _signature(name, graph, folder / _FILE) for name, graph in graphs.items()}
@@ -122,7 +126,8 @@ def _convert(pieces: Sequence[_Piece], graphs: Mapping[str, Captured]) -> bytes:
         program = piece.graph.program
         converter = converter.signature(piece.name, _flat(program), program.example_inputs[0])
     try:
-        content: bytes = converter.convert().model_content()
+        with name_tensors([piece.graph for piece in pieces]):
+            content: bytes = converter.convert().model_content()
     except Exception as error:
         raise _explain(error, graphs) from error
     return content

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferrule.converters.litert_flatbuffer import op_name, read_model
+from ferrule.converters.litert_names import op_origin
+from ferrule.converters.source_lines import Places
 from ferrule.program import OpRow, StoredWeights
 
 if TYPE_CHECKING:
@@ -105,16 +107,26 @@ def _scale_bytes(model: Any, graph: Any, tensor: Any) -> int:
     return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
 
 
-def delegation_table(path: Path) -> tuple[OpRow, ...]:
-    """A row for each kind of op and unit, over all signatures, as the runtime's XNNPACK delegate divides them here."""
-    counts: Counter[tuple[str, str]] = Counter()
+def delegation_table(
+    path: Path, entries: Mapping[str, str], outputs: Mapping[str, Sequence[str]], places: Places
+) -> tuple[OpRow, ...]:
+    """A row for each kind of op, unit and source, as the runtime's XNNPACK delegate divides the signatures here.
+
+    entries: signature -> entry point. outputs: entry point -> nodes that its captured graph returns.
+    """
+    counts: Counter[tuple[str, str, str]] = Counter()
     model = _mapped(path)
     for index, graph in enumerate(model.subgraphs):
         delegated = _delegated(path, index)
+        keys = [s.signatureKey.decode() for s in model.signatureDefs if s.subgraphIndex == index]
+        entry = next((entries[key] for key in keys), "")
+        readers = {tensor: op for op in reversed(graph.operators) for tensor in op.inputs}
         for i, op in enumerate(graph.operators):
-            counts[op_name(model, op), "cpu:xnnpack" if i in delegated else "cpu:builtin"] += 1
+            source = places.get(entry, {}).get(op_origin(graph, op, outputs.get(entry, ()), readers), "")
+            counts[op_name(model, op), "cpu:xnnpack" if i in delegated else "cpu:builtin", source] += 1
     return tuple(
-        OpRow(op, unit, _REASONS[unit], count, basis="measured") for (op, unit), count in sorted(counts.items())
+        OpRow(op, unit, _REASONS[unit], count, source, "measured")
+        for (op, unit, source), count in sorted(counts.items())
     )
 
 

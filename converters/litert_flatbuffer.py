@@ -4,6 +4,7 @@ before   CUSTOM "custom_call.ferrule_site" (x)
 after    FULLY_CONNECTED (x, int8 or int4 codes with scales, bias)          form `dynamic`
          DEQUANTIZE (int8 codes) and FULLY_CONNECTED (x, its output, bias)  form `dequantize`
          EMBEDDING_LOOKUP (indices, int8 or int4 codes with scales)         form `lookup`
+         QUANTIZE, FULLY_CONNECTED on int8 with an int32 bias, DEQUANTIZE   form `static`
 """
 
 from __future__ import annotations
@@ -16,19 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ferrule.codec import Affine
 from ferrule.converters.litert_sites import BLOCK, MARK, choose_form
+from ferrule.converters.static_int8 import fit_kernels
 from ferrule.errors import LoweringError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ferrule.codec import Range
     from ferrule.converters.coded_sites import CodedSite
 
 __all__ = ["op_name", "place_sites", "read_model", "rename_signatures", "write_model"]
 
 # Schema versions of the ops as we use them: a runtime that is too old says so when it opens the file.
-_VERSIONS = {"FULLY_CONNECTED": 12, "DEQUANTIZE": 5, "EMBEDDING_LOOKUP": 4}
+_VERSIONS = {"FULLY_CONNECTED": 12, "DEQUANTIZE": 5, "EMBEDDING_LOOKUP": 4, "QUANTIZE": 1}
 _FLOAT_LINEAR = 6
+_PLAIN_DEQUANTIZE = 2
 
 
 def read_model(content: bytes | NDArray[np.uint8]) -> Any:
@@ -77,12 +82,15 @@ class _Placing:
     model: Any
     graph: Any
     made: dict[int, tuple[int, int]] = field(default_factory=dict)
+    quantized: dict[tuple[int, Range], int] = field(default_factory=dict)
 
     def native_ops(self, op: Any, number: int, site: CodedSite) -> list[Any]:
-        form = choose_form(site)
+        form, site = choose_form(site), fit_kernels(site)
         if number not in self.made:
             self.made[number] = (self._codes(site), self._bias(site))
         codes, bias = self.made[number]
+        if form == "static":
+            return self._static(op, codes, bias, site)
         if form == "lookup":
             version = _VERSIONS["EMBEDDING_LOOKUP"]
             return [self._operator("EMBEDDING_LOOKUP", version, [op.inputs[0], codes], op.outputs)]
@@ -94,17 +102,36 @@ class _Placing:
             codes = weight
         return [*extra, self._linear(op, codes, bias, float_weight=form == "dequantize")]
 
-    def _linear(self, op: Any, weight: int, bias: int, float_weight: bool) -> Any:
-        from ai_edge_litert import schema_py_generated as schema
+    def _static(self, op: Any, codes: int, bias: int, site: CodedSite) -> list[Any]:
+        """A layer on int8; layers that read one tensor by one range share its quantized copy."""
+        assert site.ranges is not None
+        source, target = site.ranges
+        extra = []
+        if (op.inputs[0], source) not in self.quantized:
+            shape = self.graph.tensors[op.inputs[0]].shape
+            self.quantized[op.inputs[0], source] = self._int8(f"{site.name}.input", shape, source)
+            outputs = [self.quantized[op.inputs[0], source]]
+            extra.append(self._operator("QUANTIZE", _VERSIONS["QUANTIZE"], [op.inputs[0]], outputs))
+        product = self._int8(f"{site.name}.output", self.graph.tensors[op.outputs[0]].shape, target)
+        inputs = [self.quantized[op.inputs[0], source], codes, *([bias] if bias >= 0 else [])]
+        linear = self._linear_op(_VERSIONS["FULLY_CONNECTED"], inputs, [product])
+        return [*extra, linear, self._operator("DEQUANTIZE", _PLAIN_DEQUANTIZE, [product], op.outputs)]
 
+    def _linear(self, op: Any, weight: int, bias: int, float_weight: bool) -> Any:
         version = _FLOAT_LINEAR if float_weight else _VERSIONS["FULLY_CONNECTED"]
         inputs = [op.inputs[0], weight, bias] if bias >= 0 else [op.inputs[0], weight]
-        made = self._operator("FULLY_CONNECTED", version, inputs, op.outputs)
+        made = self._linear_op(version, inputs, op.outputs)
+        # Without XNNPACK the kernel quantizes activations symmetrically unless told otherwise.
+        made.builtinOptions.asymmetricQuantizeInputs = not float_weight
+        return made
+
+    def _linear_op(self, version: int, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+        from ai_edge_litert import schema_py_generated as schema
+
+        made = self._operator("FULLY_CONNECTED", version, inputs, outputs)
         made.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
         made.builtinOptions = schema.FullyConnectedOptionsT()
         made.builtinOptions.keepNumDims = True
-        # Without XNNPACK the kernel quantizes activations symmetrically unless told otherwise.
-        made.builtinOptions.asymmetricQuantizeInputs = not float_weight
         return made
 
     def _operator(self, name: str, version: int, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
@@ -132,31 +159,50 @@ class _Placing:
         if site.bias is None:
             return -1
         bias = site.bias.detach().float().numpy()
+        if site.ranges is not None:
+            scales = site.codec.scales.numpy().reshape(-1) * np.float32(site.ranges[0].scale)
+            whole = np.rint(bias.astype(np.float64) / scales).astype(np.int32)
+            index = self._tensor(f"{site.name}.bias", whole.shape, "INT32", _add_buffer(self.model, whole))
+            return self._scaled(index, scales, np.zeros(len(scales), np.int64))
         return self._tensor(f"{site.name}.bias", bias.shape, "FLOAT32", _add_buffer(self.model, bias))
+
+    def _int8(self, name: str, shape: Sequence[int], values: Range) -> int:
+        """An activation of int8 in a range."""
+        index = self._tensor(name, shape, "INT8", 0)
+        return self._scaled(index, np.array([values.scale], np.float32), np.array([values.zero_point], np.int64))
+
+    def _scaled(self, index: int, scales: NDArray[np.float32], zeros: NDArray[np.int64]) -> int:
+        """The same tensor with scales: one, or one for each row."""
+        from ai_edge_litert import schema_py_generated as schema
+
+        quantization = schema.QuantizationParametersT()
+        quantization.scale, quantization.zeroPoint = scales, zeros
+        quantization.quantizedDimension = 0
+        self.graph.tensors[index].quantization = quantization
+        return index
 
     def _codes(self, site: CodedSite) -> int:
         from ai_edge_litert import schema_py_generated as schema
 
         codec = site.codec
+        assert isinstance(codec, Affine)
         codes = codec.codes.numpy()
         if codec.group:
             codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % BLOCK)))
         packed = _pack_nibbles(codes) if codec.bits == 4 else codes
         dtype = "INT4" if codec.bits == 4 else "INT8"
         index = self._tensor(f"{site.name}.codes", codes.shape, dtype, _add_buffer(self.model, packed))
+        if not codec.group:
+            scales = codec.scales.numpy().reshape(-1)
+            return self._scaled(index, scales, np.zeros(len(scales), np.int64))
+        half = codec.scales.numpy().astype(np.float16)
+        details = schema.BlockwiseQuantizationT()
+        details.scales = self._tensor(f"{site.name}.scales", half.shape, "FLOAT16", _add_buffer(self.model, half))
+        details.zeroPoints = -1
+        details.blockSize = codec.group
         quantization = schema.QuantizationParametersT()
-        if codec.group:
-            scales = codec.scales.numpy().astype(np.float16)
-            details = schema.BlockwiseQuantizationT()
-            buffer = _add_buffer(self.model, scales)
-            details.scales = self._tensor(f"{site.name}.scales", scales.shape, "FLOAT16", buffer)
-            details.zeroPoints = -1
-            details.blockSize = codec.group
-            quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
-            quantization.details = details
-        else:
-            quantization.scale = codec.scales.numpy().reshape(-1)
-            quantization.zeroPoint = np.zeros(len(quantization.scale), np.int64)
+        quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+        quantization.details = details
         quantization.quantizedDimension = 0
         self.graph.tensors[index].quantization = quantization
         return index

@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ferrule.codec import Lookup
+from ferrule.converters.codec_names import LOOKUP_ADVICE, codec_name
 from ferrule.converters.coded_sites import CodedSite, float_layer
+from ferrule.converters.static_int8 import static_refusal
 from ferrule.errors import LoweringError
 
 if TYPE_CHECKING:
@@ -34,14 +37,17 @@ _FORMS: Mapping[tuple[str, int, bool, int], str] = {
     ("linear", 4, False, 1): "dynamic",
     ("linear", 4, True, 1): "dynamic",
     ("linear", 8, False, 0): "dequantize",
+    ("linear", 8, False, 2): "static",
     ("embedding", 8, False, 0): "lookup",
     ("embedding", 4, False, 0): "lookup",
 }
 
 
 def choose_form(site: CodedSite) -> str | None:
-    """`dynamic`, `dequantize` or `lookup`; None where LiteRT has no native form for the codec."""
+    """`dynamic`, `dequantize`, `static` or `lookup`; None where LiteRT has no native form for the codec."""
     codec = site.codec
+    if isinstance(codec, Lookup):
+        return None
     form = _FORMS.get((site.kind, codec.bits, codec.group > 0, site.activation))
     return None if codec.group % BLOCK or _splits_bytes(site) else form
 
@@ -67,9 +73,10 @@ class SiteBook:
         if choose_form(site) is not None:
             return _mark_module(site, self._number(site))
         if not self.expand:
-            found = f"litert: {_label(site)} at {site.name!r} have no native form"
-            raise LoweringError("FER-LOW-002", f"{found}: {_reason(site)}", _ADVICE[site.kind])
-        note = f"{_label(site)} have no native form on LiteRT and were decoded to float32: {_reason(site)}"
+            found = f"litert: {codec_name(site)} at {site.name!r} have no native form"
+            advice = LOOKUP_ADVICE if isinstance(site.codec, Lookup) else _ADVICE[site.kind]
+            raise LoweringError("FER-LOW-002", f"{found}: {_reason(site)}.", advice)
+        note = f"{codec_name(site)} have no native form on LiteRT and were decoded to float32: {_reason(site)}."
         if note not in self.notes:
             self.notes.append(note)
         return float_layer(site)
@@ -83,35 +90,33 @@ class SiteBook:
 
 
 _ADVICE = {
-    "linear": "Use w8, w8a8 or w4g32, or allow expansion to float32.",
+    "linear": "Use w8, w8a8, w8a8-static or w4g32, or allow expansion to float32.",
     "embedding": "Use emb8 (8 bits, one scale a row), or allow expansion to float32.",
 }
 
 
 def _identity(site: CodedSite) -> tuple[object, ...]:
     bias = None if site.bias is None else site.bias.data_ptr()
-    return (site.kind, site.codec.codes.data_ptr(), site.codec.scales.data_ptr(), bias, site.activation)
-
-
-def _label(site: CodedSite) -> str:
-    codec = site.codec
-    scale = f"groups of {codec.group}" if codec.group else "one scale a row"
-    activation = ("float", "int8")[site.activation]
-    tail = f", {activation} activations" if site.kind == "linear" else ""
-    return f"{codec.bits}-bit {site.kind} weights ({scale}{tail})"
+    codec = site.codec.codes.data_ptr(), site.codec.scales.data_ptr()
+    return (site.kind, *codec, bias, site.activation, site.ranges)
 
 
 def _reason(site: CodedSite) -> str:
     codec = site.codec
+    if isinstance(codec, Lookup):
+        return "it has no palettes"
+    static = static_refusal(site)
+    if static is not None:
+        return static
     if codec.group % BLOCK and site.kind == "linear":
-        return f"XNNPACK takes groups of a multiple of {BLOCK} columns only."
+        return f"XNNPACK takes groups of a multiple of {BLOCK} columns only"
     if _splits_bytes(site):
-        return "the lookup kernel takes rows of an even number of 4-bit codes."
+        return "the lookup kernel takes rows of an even number of 4-bit codes"
     if site.kind == "embedding":
-        return "the lookup kernel takes one scale a row."
+        return "the lookup kernel takes one scale a row"
     if codec.bits == 4:
-        return "XNNPACK multiplies 4-bit weights with 8-bit activations only."
-    return "XNNPACK takes one scale a row for 8-bit weights."
+        return "XNNPACK multiplies 4-bit weights with 8-bit activations only"
+    return "XNNPACK takes one scale a row for 8-bit weights"
 
 
 def register_mark() -> None:

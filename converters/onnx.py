@@ -6,15 +6,15 @@ file is written a tensor at a time (onnx_file) and run once to see what the runt
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coded_sites import CodedSite, coded_sites, recapture
-from ferrule.converters.onnx_delegation import delegation_table, run_ops
+from ferrule.converters.onnx_delegation import delegation_rows
 from ferrule.converters.onnx_export import to_onnx
 from ferrule.converters.onnx_file import WEIGHTS, SharedWeights, needs_own_file, stored_weights, write_model
+from ferrule.converters.source_lines import mark_origins
 from ferrule.model import Captured
 from ferrule.program import Program
 
@@ -38,21 +38,21 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     from ferrule.converters.onnx_layers import layer_maker
 
     notes: dict[str, None] = {}
+    places = mark_origins(graphs)
     make = layer_maker(expand, notes)
     paths = {name: folder / f"{name}.onnx" for name in graphs}
     shared = SharedWeights(folder / WEIGHTS) if len(graphs) > 1 else None
     for name, graph in graphs.items():
         _write(name, graph, make, paths[name], shared)
-    ops: Counter[tuple[str, str]] = Counter()
-    for name, graph in graphs.items():
-        ops += run_ops(paths[name], _example_feeds(graph))
+    feeds = {name: _example_feeds(graph) for name, graph in graphs.items()}
+    delegation = delegation_rows(paths, feeds, places)
     if (folder / WEIGHTS).exists():
         notes[f"The weights lie in {WEIGHTS} beside the .onnx files, which are of no use without it."] = None
     return Program(
         target="onnx",
         main=next(iter(paths.values())).name,
         entry_points={name: graph.signature for name, graph in graphs.items()},
-        delegation=delegation_table(ops),
+        delegation=delegation,
         weights=stored_weights(paths.values()),
         notes=tuple(notes),
         tools=_tools(),

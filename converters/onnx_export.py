@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.source_lines import place
+from ferrule.converters.source_lines import origin, place
 from ferrule.errors import LoweringError
 from ferrule.graph_writes import written_buffers
 from ferrule.model import Captured
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 __all__ = ["OPSET", "to_onnx"]
+
+_FX_NODE = re.compile(r"%(\w+)")
 
 OPSET = 20
 """The first with an op for GELU; ONNX Runtime runs it since 1.17."""
@@ -44,9 +47,26 @@ def to_onnx(name: str, graph: Captured) -> ir.Model:
         except torch.onnx.OnnxExporterError as error:
             raise _explain(name, error, graph) from error
     model: ir.Model = exported.model
+    origins = _origins(model, {node.name: origin(node) for node in exported.exported_program.graph.nodes})
     _strip(model)
     _name(model, name, signature)
+    for node, found in origins.items():
+        node.name = f"{found}/{(node.outputs[0].name or '').removeprefix('/')}"
     return model
+
+
+def _origins(model: ir.Model, known: Mapping[str, str]) -> dict[ir.Node, str]:
+    """The captured graph's node behind each op; `known` tells it for the nodes that the toolkit names.
+
+    An op that it made by itself belongs to what reads it.
+    """
+    found: dict[ir.Node, str] = {}
+    for node in reversed(list(model.graph.all_nodes())):
+        match = _FX_NODE.match(node.metadata_props.get("pkg.torch.onnx.fx_node", ""))
+        names = [match.group(1)] if match else [value.name or "" for value in node.outputs]
+        readers = [found.get(reader, "") for value in node.outputs for reader in value.consumers()]
+        found[node] = next((known[n] for n in names if known.get(n)), next(filter(None, readers), ""))
+    return found
 
 
 def _refuse_state(name: str, graph: Captured) -> None:

@@ -1,13 +1,26 @@
-"""The user's source line behind a node of a captured graph."""
+"""Where an op came from: the user's source line behind a node, and the node's name carried through re-exports.
+
+Every pass and toolkit makes graphs of its own with names of its own. Before any of them runs, `mark_origins` writes
+each node's name into the one field of a node that torch copies along; `origin` reads it from whatever became of it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["place", "source_line"]
+if TYPE_CHECKING:
+    from ferrule.model import Captured
+
+__all__ = ["Places", "layer_of", "mark_origins", "origin", "place", "source_line", "whereabouts"]
+
+Places = Mapping[str, Mapping[str, str]]
+"""Entry point -> name of a node of its captured graph -> `whereabouts`."""
+
+_KEY = "ferrule_origin"
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _TOOLKITS = ("/site-packages/torch/", "/site-packages/executorch/", "/site-packages/torchao/")
@@ -24,12 +37,38 @@ def source_line(node: Any) -> str:
     return ""
 
 
+def layer_of(node: Any) -> str:
+    """Path of the innermost module that the node ran in, empty for the model itself."""
+    layers = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(layers[-1][0]) if layers else ""
+
+
+def whereabouts(node: Any) -> str:
+    """The source line, or the path of the layer where no line of the user's is known."""
+    return source_line(node) or layer_of(node)
+
+
 def place(node: Any) -> str:
     """` in layer NAME at folder/file.py:line`, as far as known, for messages."""
-    layers = list(node.meta.get("nn_module_stack", {}).values())
-    layer = f" in layer {layers[-1][0]!r}" if layers and layers[-1][0] else ""
+    layer = layer_of(node)
     line = source_line(node)
-    return layer + (f" at {line}" if line else "")
+    return (f" in layer {layer!r}" if layer else "") + (f" at {line}" if line else "")
+
+
+def mark_origins(graphs: Mapping[str, Captured]) -> Places:
+    """Have every op of captured graphs remember its name, and tell where each came from."""
+    places: dict[str, dict[str, str]] = {}
+    for name, graph in graphs.items():
+        nodes = [node for node in graph.program.graph.nodes if node.op == "call_function"]
+        for node in nodes:
+            node.meta["custom"] = {**(node.meta.get("custom") or {}), _KEY: node.name}
+        places[name] = {node.name: whereabouts(node) for node in nodes}
+    return places
+
+
+def origin(node: Any) -> str:
+    """Name of the captured graph's node that this node was made from, empty where a toolkit made it by itself."""
+    return str((node.meta.get("custom") or {}).get(_KEY, ""))
 
 
 def _is_ours(path: str) -> bool:

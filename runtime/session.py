@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from ferrule.program import Signature, TensorSpec, bucket_name
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ENGINES", "Engine", "Session", "open_program"]
+__all__ = ["ENGINES", "Engine", "Fitted", "Session", "open_program"]
 
 ENGINES = {
     "coreml": "ferrule.runtime.engines.coreml:open_engine",
@@ -40,6 +41,16 @@ class Engine(Protocol):
     def run(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One call of an artefact: entry point, the program that runs, its inputs, and lengths of dynamic axes."""
+
+    entry_point: str
+    program: str
+    arrays: Mapping[str, NDArray[Any]]
+    lengths: Mapping[str, int]
 
 
 def open_program(path: Path, target: str, entry_points: Mapping[str, Signature], threads: int = 1) -> Session:
@@ -80,6 +91,14 @@ class Session:
         entry_point: may be left out where there is only one, or one called `forward`.
         Raises InputError FER-INP-004 (names), FER-INP-005 (shapes), FER-INP-006 (dtypes).
         """
+        fitted = self.fit(inputs, entry_point)
+        outputs = self.engine.run(fitted.program, fitted.arrays)
+        signature = self.entry_points[fitted.entry_point]
+        cut = (_cut(spec, out, fitted.lengths) for spec, out in zip(signature.outputs, outputs, strict=True))
+        return {spec.name: out for spec, out in zip(signature.outputs, cut, strict=True)}
+
+    def fit(self, inputs: Mapping[str, Any], entry_point: str | None = None) -> Fitted:
+        """Inputs as the engine takes them: the artefact's dtypes, padded to a bucket. Raises as `run` does."""
         if entry_point is None:
             entry_point = next(iter(self.entry_points)) if len(self.entry_points) == 1 else "forward"
         if entry_point not in self.entry_points:
@@ -97,9 +116,7 @@ class Session:
             bucket = next(b for b in signature.buckets if b >= length)
             arrays = {spec.name: _pad(spec, arrays[spec.name], bucket, signature) for spec in signature.inputs}
             program = bucket_name(entry_point, bucket)
-        outputs = self.engine.run(program, arrays)
-        cut = (_cut(spec, out, lengths) for spec, out in zip(signature.outputs, outputs, strict=True))
-        return {spec.name: out for spec, out in zip(signature.outputs, cut, strict=True)}
+        return Fitted(entry_point, program, arrays, lengths)
 
     def close(self) -> None:
         """Release the engine, and the files of an archive."""

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ferrule.bundle import Bundle, check
     from ferrule.codec import Affine
+    from ferrule.difference import Difference, diff
     from ferrule.errors import FerruleError
     from ferrule.flow import compress, deploy, lower, pack
+    from ferrule.layer_loss import sensitivity
     from ferrule.model import Dim, EntryPoint, Model
     from ferrule.program import Program
     from ferrule.recipe import Recipe
     from ferrule.result import Result
     from ferrule.runtime.session import Session
-    from ferrule.layer_loss import sensitivity
     from ferrule.sources import load_model
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Affine",
     "Bundle",
+    "Difference",
     "Dim",
     "EntryPoint",
     "FerruleError",
@@ -41,6 +43,7 @@ __all__ = [
     "check",
     "compress",
     "deploy",
+    "diff",
     "load_model",
     "lower",
     "pack",
@@ -50,6 +53,7 @@ __all__ = [
 _HOME = {
     "Affine": "ferrule.codec",
     "Bundle": "ferrule.bundle",
+    "Difference": "ferrule.difference",
     "Dim": "ferrule.model",
     "EntryPoint": "ferrule.model",
     "FerruleError": "ferrule.errors",
@@ -61,6 +65,7 @@ _HOME = {
     "check": "ferrule.bundle",
     "compress": "ferrule.flow",
     "deploy": "ferrule.flow",
+    "diff": "ferrule.difference",
     "load_model": "ferrule.sources",
     "lower": "ferrule.flow",
     "pack": "ferrule.flow",

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import ferrule
+from ferrule.disk import check_room, copy_file, file_facts, output_errors, remove_tree, staging, swap
 from ferrule.errors import BundleError, FerruleError, OutputError, SourceError
 from ferrule.program import Parity, Program, Signature
 from ferrule.proof import Proof, load_proof, prove, save_proof
 
-__all__ = ["SCHEMA", "Bundle", "Check", "check", "remove_tree", "staging", "write_bundle", "zip_bundle"]
+__all__ = ["SCHEMA", "Bundle", "Check", "check", "check_assets", "write_bundle", "zip_bundle"]
 
 SCHEMA = 1
 MOST_ENTRIES, MOST_BYTES = 10_000, 8 << 30  # of a .zip, against bombs
@@ -93,7 +92,7 @@ class Bundle:
                 problems.append(f"{name} is a symbolic link")
             elif not path.is_file():
                 problems.append(f"{name} is no regular file")
-            elif _hash_file(path) != listed[name]["sha256"]:
+            elif file_facts(path)["sha256"] != listed[name]["sha256"]:
                 problems.append(f"{name} was changed: its sha256 differs from the manifest's")
         return problems
 
@@ -134,45 +133,75 @@ def check(path: str | Path) -> Check:
 
 
 def write_bundle(
-    program: Program, out: Path, facts: Mapping[str, Any], assets: Mapping[str, Path], proof: Proof
+    program: Program,
+    out: Path,
+    facts: Mapping[str, Any],
+    assets: Mapping[str, Path],
+    proof: Proof | Path,
+    known: Mapping[Path, Mapping[str, Any]] | None = None,
 ) -> Bundle:
-    """Write a bundle at `out` (beside it first, then renamed) from a lowered program whose root holds its files.
+    """Write a bundle at `out` (beside it first, then moved there) from a lowered program whose root holds its files.
 
     facts: what the manifest tells beyond the program (`model`, `recipe`, `device`). assets: name -> file to copy.
-    Raises OutputError FER-OUT-001 when the folder cannot be written, FER-OUT-002 when something else than a bundle
-    stands there, SourceError FER-SRC-002 when an asset is absent.
+    proof: cut to what travels, or a file with that part. known: `sha256` and `bytes` of files, to spare reading them.
+    The very same bundle that stands there already stays. Raises OutputError FER-OUT-001 when the folder cannot be
+    written, FER-OUT-002 when something else than a bundle stands there, FER-OUT-003 when the disk is full, SourceError
+    FER-SRC-002 when an asset is absent.
     """
     assert program.root is not None
-    out = Path(out)
-    _check_assets(assets)
+    out, known = Path(out), known or {}
+    check_assets(assets)
     _check_replaceable(out)
-    with _writable(out), staging(out.parent) as stage:
-        shutil.copytree(program.root, stage / "program")
-        for name, source in sorted(assets.items()):
-            (stage / "assets").mkdir(exist_ok=True)
-            shutil.copyfile(source, stage / "assets" / name)
-        save_proof(proof.head(), stage / "proof.safetensors")
+    files = {f"program/{_relative(p, program.root)}": p for p in program.root.rglob("*") if p.is_file()}
+    files |= {f"assets/{name}": Path(source) for name, source in assets.items()}
+    with output_errors(out, sum(p.stat().st_size for p in files.values())), staging(out.parent) as stage:
+        files["proof.safetensors"] = proof if isinstance(proof, Path) else _save_head(proof, stage)
         described = program.to_json()
-        _write_json(stage / "delegation.json", described.pop("delegation"))
+        files["delegation.json"] = _write_json(stage / "delegation.json", described.pop("delegation"))
         manifest = {
             "schema": SCHEMA,
             "ferrule": ferrule.__version__,
             **facts,
             "target": program.target,
             "program": described,
-            "files": _list_files(stage),
+            "files": {name: dict(known.get(path) or file_facts(path)) for name, path in sorted(files.items())},
         }
         manifest["size_bytes"] = sum(f["bytes"] for name, f in manifest["files"].items() if name.startswith("program/"))
         manifest["digest"] = _digest(manifest)
-        _write_json(stage / "manifest.json", manifest)
-        _swap(stage, out)
+        made = _write_json(stage / "manifest.json", manifest)
+        if not _stands(out, made):
+            check_room(out.parent, {name: row["bytes"] for name, row in manifest["files"].items()})
+            _copy_files({name: path for name, path in files.items() if path.parent != stage}, stage)
+            swap(stage, out)
     return Bundle.open(out)
 
 
+def _save_head(proof: Proof, stage: Path) -> Path:
+    path = stage / "proof.safetensors"
+    save_proof(proof.head(), path)
+    path.chmod(0o644)
+    return path
+
+
+def _stands(out: Path, manifest: Path) -> bool:
+    """Whether a whole bundle with this very manifest is at `out`."""
+    try:
+        same = (out / "manifest.json").read_bytes() == manifest.read_bytes()
+        return same and not Bundle.open(out).problems()
+    except (OSError, FerruleError):
+        return False
+
+
+def _copy_files(files: Mapping[str, Path], folder: Path) -> None:
+    for name, source in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy_file(source, folder / name)
+
+
 def zip_bundle(bundle: Bundle, path: Path) -> Path:
-    """The bundle as a .zip with normalised times, order and rights; raises OutputError FER-OUT-001."""
+    """The bundle as a .zip with normalised times, order and rights; raises OutputError FER-OUT-001, FER-OUT-003."""
     path = Path(path)
-    with _writable(path), staging(path.parent) as stage:
+    with output_errors(path, sum(f["bytes"] for f in bundle.manifest["files"].values())), staging(path.parent) as stage:
         with zipfile.ZipFile(stage / "bundle.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
             for name in sorted([*bundle.manifest["files"], "manifest.json"]):
                 entry = zipfile.ZipInfo(name, _EPOCH)
@@ -184,52 +213,6 @@ def zip_bundle(bundle: Bundle, path: Path) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def staging(parent: Path) -> Iterator[Path]:
-    """A hidden folder beside the destination, gone afterwards whatever happens."""
-    parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=".ferrule-", dir=parent))
-    os.chmod(stage, 0o755)
-    try:
-        yield stage
-    finally:
-        remove_tree(stage)
-
-
-def remove_tree(path: Path) -> None:
-    """Delete a folder if it is there."""
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _writable(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            "FER-OUT-001",
-            f"{out} cannot be written: {error.strerror or error}.",
-            "Give a folder with write permission and enough space by -o.",
-        ) from error
-
-
-def _swap(stage: Path, out: Path) -> None:
-    """Put the finished folder in place; an old one is set aside first, and comes back if that fails."""
-    if out.exists():
-        aside = Path(tempfile.mkdtemp(prefix=".ferrule-old-", dir=out.parent))
-        try:
-            os.replace(out, aside / "old")
-            os.replace(stage, out)
-        except BaseException:
-            if (aside / "old").exists() and not out.exists():
-                os.replace(aside / "old", out)
-            raise
-        finally:
-            remove_tree(aside)
-    else:
-        os.replace(stage, out)
-
-
 def _check_replaceable(out: Path) -> None:
     """A bundle or an empty folder may be replaced; anything else there is the user's."""
     if out.is_dir() and ((out / "manifest.json").is_file() or not any(out.iterdir())):
@@ -238,7 +221,8 @@ def _check_replaceable(out: Path) -> None:
         raise OutputError("FER-OUT-002", f"{out} exists and is not a bundle.", "Give another name, or remove it.")
 
 
-def _check_assets(assets: Mapping[str, Path]) -> None:
+def check_assets(assets: Mapping[str, Path]) -> None:
+    """Refuse assets that are not there or have no plain file name; raises SourceError FER-SRC-002."""
     for name, source in assets.items():
         if not _is_inside(name) or "/" in name:
             raise SourceError("FER-SRC-002", f"Asset {name!r} is no plain file name.", "Name assets without folders.")
@@ -246,18 +230,8 @@ def _check_assets(assets: Mapping[str, Path]) -> None:
             raise SourceError("FER-SRC-002", f"Asset {name!r} of the model does not exist: {source}.")
 
 
-def _list_files(root: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(_relative(p, root) for p in root.rglob("*") if p.is_file())
-    return {n: {"sha256": _hash_file(root / n), "bytes": (root / n).stat().st_size} for n in files}
-
-
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
@@ -265,8 +239,9 @@ def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _write_json(path: Path, data: Any) -> None:
+def _write_json(path: Path, data: Any) -> Path:
     path.write_text(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
 
 
 def _open_folder(folder: Path, given: Path) -> Bundle:

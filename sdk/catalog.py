@@ -118,6 +118,17 @@ TECHNIQUES: dict[str, Technique] = {
             presets=("lut2", "lut4", "lut6", "lut8"),
         ),
         Technique(
+            "tome",
+            "ferrule.techniques.tokens.tome:merge_tokens",
+            "tokens",
+            "similar tokens merged in every layer of a transformer encoder",
+            ALL,
+            min_cosine=0.9,
+            paper="24b",
+            number="r",
+            presets=("tome8",),
+        ),
+        Technique(
             "w4g32",
             "ferrule.techniques.quant.w4g32:code_weights",
             "quant",

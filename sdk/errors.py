@@ -2,6 +2,7 @@
 
     FerruleError                a stable code, what was found, what is allowed, what to do
     ├── UsageError              FER-USE   the command or call is malformed
+    ├── ProjectError            FER-PRJ   the project file is absent, malformed or names something unknown
     ├── SourceError             FER-SRC   the model cannot be found or read
     ├── ModelError              FER-MOD   the model's weights or outputs are unusable
     ├── CaptureError            FER-CAP   torch.export refuses the model
@@ -30,6 +31,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "ParityError",
+    "ProjectError",
     "RecipeError",
     "SourceError",
     "TargetError",
@@ -53,6 +55,10 @@ class FerruleError(Exception):
 
 class UsageError(FerruleError):
     """FER-USE: the command line or the call is malformed."""
+
+
+class ProjectError(FerruleError):
+    """FER-PRJ: the project file is absent, malformed, or names something unknown."""
 
 
 class SourceError(FerruleError):
@@ -101,6 +107,7 @@ class OutputError(FerruleError):
 
 _FAMILIES: dict[str, type[FerruleError]] = {
     "FER-USE": UsageError,
+    "FER-PRJ": ProjectError,
     "FER-SRC": SourceError,
     "FER-MOD": ModelError,
     "FER-CAP": CaptureError,

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferrule.bundle import Bundle, staging, write_bundle, zip_bundle
+from ferrule import cache as cached_results
+from ferrule.bundle import Bundle, write_bundle, zip_bundle
+from ferrule.cache import Store, open_store, trim
+from ferrule.cache_keys import lowered_key
 from ferrule.converters import find_target, missing_packages
 from ferrule.device_profiles import DeviceProfile, check_format, choose_target
 from ferrule.device_profiles import load as load_device
+from ferrule.disk import FULL, full_disk, output_errors, staging, sweep
 from ferrule.errors import FerruleError, OutputError, TargetError, UsageError
 from ferrule.jobs import Event, Job, Outcome, Progress, run_jobs
+from ferrule.logs import with_steps
 from ferrule.prepare import Prepared, compress, model_facts, prepare, prepare_recipes, prepare_spec
 from ferrule.program import Program
 from ferrule.recipe import Recipe, load_recipe
@@ -74,8 +80,11 @@ def lower(
     expand: bool = False,
     min_cosine: float = -1.0,
     progress: Progress | None = None,
+    cache: bool = True,
 ) -> Program:
     """Lower a model to one `DEVICE:TARGET` in a worker process, run it and compare; files land in `folder`.
+
+    cache: take the artefact of an earlier, identical lowering (see `ferrule.cache`).
 
     Raises DeviceError, CaptureError, LoweringError, ParityError below `min_cosine`, or OutputError FER-OUT-001 /
     FER-OUT-002 for a folder that cannot be written or is not empty.
@@ -87,17 +96,19 @@ def lower(
         raise place.refusal
     if any(_open_folder(Path(folder)).iterdir()):
         raise OutputError("FER-OUT-002", f"Folder {folder} is not empty.", "Give a new or empty folder to lower into.")
+    store = open_store() if cache else None
     with tempfile.TemporaryDirectory(prefix="ferrule-") as scratch:
-        prepared = prepare(as_model(model, example_inputs), Path(scratch))
+        prepared = prepare(as_model(model, example_inputs), Path(scratch) / "prepared")
         _check_formats(place, prepared.formats)
-        job = Job(
-            place.device.name, place.target, "", Path(folder), prepared.graphs, prepared.proof, min_cosine, expand
-        )
-        outcome = next(iter(run_jobs([job], progress)))
+        job = _job(place, Recipe("", min_cosine=min_cosine), Path(folder), prepared, expand)
+        outcome = next(iter(run_jobs([job], with_steps(progress), store)))
     if outcome.error is not None:
         raise outcome.error
-    assert outcome.program is not None
-    return outcome.program
+    assert outcome.program is not None and outcome.program.root is not None
+    root = Path(folder) / "program"
+    if outcome.entry is not None:
+        shutil.copytree(outcome.program.root, root)
+    return replace(outcome.program, root=root)
 
 
 def pack(program: Program, model: Model, out: str | Path, *, device: str, recipe: str | Recipe = "fp") -> Bundle:
@@ -122,12 +133,14 @@ def deploy(
     expand: bool = False,
     archive: bool = False,
     progress: Progress | None = None,
+    cache: bool = True,
 ) -> list[Result]:
     """Build one bundle for each device and recipe; partial success is a result, not an exception.
 
     model: a Model, a module with example inputs, or a spec as the command line takes it (prepared in a process of its
     own). devices: `DEVICE` or `DEVICE:TARGET`. recipe: one or a list. dynamic: input -> axis -> Dim, for a bare module.
-    expand: decode weights that a target cannot hold natively instead of refusing. archive: write a .zip as well.
+    expand: decode weights that a target cannot hold natively instead of refusing. archive: write a .zip as well. cache:
+    take what an earlier build made of the same content (see `ferrule.cache`), and keep what this one makes.
     Raises DeviceError, TargetError, RecipeError for unknown names, UsageError for none, and OutputError for a folder
     that cannot be written, all before any work; whatever fails later is a Result with a coded reason.
     """
@@ -138,39 +151,60 @@ def deploy(
         raise UsageError("FER-USE-001", f"{found}; at least one of each is needed.", "See `ferrule devices`.")
     if isinstance(model, str):
         find_source(model)
+    progress = with_steps(progress)
     folder = _open_folder(Path(out))
-    results: dict[tuple[int, int], Result] = {}
-    with staging(folder) as stage:
-        for place, chosen in product(places, recipes):
-            _tell(progress, place, chosen, "waiting")
-        ready = _prepare_all(model, example_inputs, dynamic, recipes, calibration, stage / "prepared")
-        jobs: dict[Path, tuple[int, int]] = {}
-        todo: list[Job] = []
-        for (r, chosen), (p, place) in product(enumerate(recipes), enumerate(places)):
-            prepared = ready[r]
-            try:
-                if place.refusal is not None:
-                    raise place.refusal
-                if isinstance(prepared, FerruleError):
-                    raise prepared
-                _check_formats(place, prepared.formats)
-            except FerruleError as error:
-                refused = error is not prepared
-                _tell(progress, place, chosen, "refused" if refused else "failed")
-                results[p, r] = _not_built(place, chosen, error, refused)
-                continue
-            job = _job(place, chosen, stage / f"job-{r}-{p}", prepared, expand)
-            jobs[job.folder] = (p, r)
-            todo.append(job)
-        with contextlib.closing(run_jobs(todo, progress)) as outcomes:
-            for outcome in outcomes:
-                p, r = jobs[outcome.job.folder]
-                prepared = ready[r]
-                assert isinstance(prepared, Prepared)
-                results[p, r] = _finish(outcome, places[p], recipes[r], prepared, folder, archive, progress)
+    sweep(folder)
+    store = open_store() if cache else None
+    for place, chosen in product(places, recipes):
+        _tell(progress, place, chosen, "waiting")
+    with _room(folder), staging(folder) as stage, contextlib.nullcontext() if cache else cached_results.off():
+        ready = _prepare_all(model, example_inputs, dynamic, recipes, calibration, stage / "prepared", store)
+        results = _lower_all(places, recipes, ready, expand, archive, folder, stage, store, progress)
     ordered = [results[p, r] for r in range(len(recipes)) for p in range(len(places))]
     write_results(ordered, folder)
+    if store is not None and not all(result.cached for result in ordered):
+        trim(store)
     return ordered
+
+
+def _lower_all(
+    places: Sequence[Destination],
+    recipes: Sequence[Recipe],
+    ready: Sequence[Prepared | FerruleError],
+    expand: bool,
+    archive: bool,
+    folder: Path,
+    stage: Path,
+    store: Store | None,
+    progress: Progress | None,
+) -> dict[tuple[int, int], Result]:
+    """Results by indices of place and recipe; each bundle is packed as soon as its artefact is there."""
+    results: dict[tuple[int, int], Result] = {}
+    jobs: dict[Path, tuple[int, int]] = {}
+    todo: list[Job] = []
+    for (r, chosen), (p, place) in product(enumerate(recipes), enumerate(places)):
+        prepared = ready[r]
+        try:
+            if place.refusal is not None:
+                raise place.refusal
+            if isinstance(prepared, FerruleError):
+                raise prepared
+            _check_formats(place, prepared.formats)
+        except FerruleError as error:
+            refused = error is not prepared
+            _tell(progress, place, chosen, "refused" if refused else "failed")
+            results[p, r] = _not_built(place, chosen, error, refused)
+            continue
+        job = _job(place, chosen, stage / f"job-{r}-{p}", prepared, expand)
+        jobs[job.folder] = (p, r)
+        todo.append(job)
+    with contextlib.closing(run_jobs(todo, progress, store)) as outcomes:
+        for outcome in outcomes:
+            p, r = jobs[outcome.job.folder]
+            prepared = ready[r]
+            assert isinstance(prepared, Prepared)
+            results[p, r] = _finish(outcome, places[p], recipes[r], prepared, folder, archive, progress)
+    return results
 
 
 def _prepare_all(
@@ -180,10 +214,11 @@ def _prepare_all(
     recipes: Sequence[Recipe],
     calibration: str | Path | Sequence[Mapping[str, Tensor]] | None,
     folder: Path,
+    store: Store | None,
 ) -> list[Prepared | FerruleError]:
     """In a process of its own for a spec, here for what is in memory: a module, or calibration inputs."""
     if isinstance(model, str) and (calibration is None or isinstance(calibration, str | Path)):
-        return prepare_spec(model, recipes, calibration, folder)
+        return prepare_spec(model, recipes, calibration, folder, store)
 
     def given() -> Model:
         from ferrule.model import as_model
@@ -208,6 +243,7 @@ def _job(place: Destination, recipe: Recipe, folder: Path, prepared: Prepared, e
         prepared.proof,
         recipe.min_cosine,
         expand,
+        lowered_key(prepared.content, place.device.name, place.target, expand),
     )
 
 
@@ -221,8 +257,6 @@ def _finish(
     progress: Progress | None,
 ) -> Result:
     """Pack what a worker made, or report what it said; its log is kept beside the bundles after a failure."""
-    from ferrule.proof import load_proof
-
     name = bundle_name(prepared.facts["source"], recipe.name, place)
     try:
         if outcome.error is not None:
@@ -230,8 +264,9 @@ def _finish(
         assert outcome.program is not None
         _tell(progress, place, recipe, "packing")
         facts = _facts(prepared.facts, recipe, place.device)
-        proof = load_proof(prepared.proof)
-        bundle = write_bundle(outcome.program, folder / name, facts, prepared.assets, proof)
+        known = {**prepared.known(), **outcome.facts}
+        proof = prepared.bundled_proof
+        bundle = write_bundle(outcome.program, folder / name, facts, prepared.assets, proof, known)
         if archive:
             zip_bundle(bundle, folder / f"{name}.zip")
     except FerruleError as error:
@@ -249,6 +284,7 @@ def _finish(
         parity=outcome.program.parity,
         notes=(*prepared.facts["notes"], *outcome.program.notes),
         seconds=round(outcome.seconds, 2),
+        cached=outcome.entry is not None,
     )
 
 
@@ -282,17 +318,22 @@ def bundle_name(source: str, recipe: str, place: Destination) -> str:
 
 def _open_folder(folder: Path) -> Path:
     """Make the output folder and try to write there, before an hour of work is spent."""
-    try:
+    with output_errors(folder, 1 << 20):
         folder.mkdir(parents=True, exist_ok=True)
         with staging(folder):
             pass
-    except OSError as error:
-        raise OutputError(
-            "FER-OUT-001",
-            f"Output folder {folder} cannot be written: {error.strerror or error}.",
-            "Give a folder with write permission by -o.",
-        ) from error
     return folder
+
+
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """A disk that fills up where no step foresaw it is still told as what it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise full_disk(folder, 1 << 20) from error
 
 
 def _keep_log(job: Job, path: Path) -> str | None:

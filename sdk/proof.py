@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ferrule.model import EntryPoint, Model
     from ferrule.runtime.session import Session
 
-__all__ = ["Proof", "answer", "load_proof", "make_proof", "prove", "save_proof", "with_answers"]
+__all__ = ["Proof", "answer", "likeness", "load_proof", "make_proof", "prove", "save_proof", "with_answers"]
 
 MOST_BYTES = 64 << 20  # of reference outputs kept for a proof; large outputs mean fewer inputs
 BUNDLED_INPUTS, BUNDLED_BYTES = 8, 4 << 20  # what travels in a bundle, for `ferrule check`
@@ -234,6 +234,11 @@ def _run(session: Session, index: int, row: Arrays) -> dict[str, NDArray[Any]]:
             "The log holds the engine's own words. Unusual ops (complex numbers, sorting) are the likely cause: "
             "replace them in the model, or choose another target.",
         ) from error
+
+
+def likeness(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Cosine of two answers, as `prove` reckons it."""
+    return _compare(a, b)[0]
 
 
 def _compare(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ferrule.atomic import write_json
+from ferrule.disk import locked, output_errors
 from ferrule.program import Parity
 
 __all__ = ["Result", "write_results"]
@@ -18,8 +19,8 @@ __all__ = ["Result", "write_results"]
 class Result:
     """Outcome of one (device, target, recipe): `ok`, `refused` (by rule) or `failed` (tried), with a coded reason.
 
-    size_bytes: the artefact, without tokenizer and proof. seconds: wall time of lowering and proof. log: what the
-    toolkit printed, kept only after a failure.
+    size_bytes: the artefact, without tokenizer and proof. seconds: wall time of lowering and proof; where `cached`, of
+    the earlier build whose artefact was used again. log: what the toolkit printed, kept only after a failure.
     """
 
     device: str
@@ -35,6 +36,7 @@ class Result:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     log: str | None = None
+    cached: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The row of `ferrule build --json`."""
@@ -42,8 +44,17 @@ class Result:
 
 
 def write_results(results: Sequence[Result], folder: Path) -> None:
-    """Keep the rows in `build.json`, which `ferrule report` reads; rows of other builds in the folder stay."""
+    """Keep the rows in `build.json`, which `ferrule report` reads; rows of other builds in the folder stay.
+
+    Builds that end at the same time wait for each other here. A row tells what stands in the folder, and so not
+    whether it came from the cache. Raises OutputError FER-OUT-001, FER-OUT-003.
+    """
     path = folder / "build.json"
+    with output_errors(path), locked(folder):
+        write_json(path, {"schema": 1, "results": _merge(path, results)})
+
+
+def _merge(path: Path, results: Sequence[Result]) -> list[dict[str, object]]:
     kept: dict[tuple[str, str, str], dict[str, object]] = {}
     if path.is_file():
         try:
@@ -53,6 +64,7 @@ def write_results(results: Sequence[Result], folder: Path) -> None:
             kept = {}
     for result in results:
         row = result.to_json()
+        del row["cached"]
         row["bundle"] = Path(result.bundle).name if result.bundle else None
         kept[result.device, result.target, result.recipe] = row
-    write_json(path, {"schema": 1, "results": list(kept.values())})
+    return list(kept.values())

@@ -337,15 +337,32 @@ def test_a_failing_write_leaves_the_old_bundle_whole(
     real = os.replace
 
     def fails_at_the_last_step(source: Any, target: Any) -> None:
-        if Path(target) == bundle.root and Path(source).name != "old":
-            raise OSError(28, "No space left on device")
+        if Path(target) == bundle.root and not Path(source).parent.name.startswith(".ferrule-old-"):
+            raise OSError(5, "Input/output error")
         real(source, target)
 
     monkeypatch.setattr(os, "replace", fails_at_the_last_step)
-    with pytest.raises(OutputError, match="No space left on device") as caught:
-        pack(program, model, bundle.root, device="raspberry-pi-5", recipe="w8")
+    monkeypatch.setattr("ferrule.disk._exchange", lambda left, right: False)  # a system without that call
+    with pytest.raises(OutputError, match="Input/output error") as caught:
+        pack(program, model, bundle.root, device="raspberry-pi-5", recipe="fp")
     assert caught.value.code == "FER-OUT-001"
     assert read_tree(bundle.root) == before and [p.name for p in bundle.root.parent.iterdir()] == ["net.ferrule"]
+
+
+def test_the_very_same_bundle_stays_and_a_damaged_one_is_replaced(
+    bundle: Bundle, program: Program, model: Model
+) -> None:
+    def pack_again() -> tuple[int, dict[str, bytes]]:
+        pack(program, model, bundle.root, device="raspberry-pi-5", recipe="w8")
+        return bundle.root.stat().st_ino, read_tree(bundle.root)
+
+    first = bundle.root.stat().st_ino, read_tree(bundle.root)
+    assert pack_again() == first
+    (bundle.root / "program" / "forward.onnx").write_bytes(b"x")
+    inode, files = pack_again()
+    assert inode != first[0] and files == first[1]
+    (bundle.root / "extra").write_text("x")
+    assert pack_again()[1] == first[1]
 
 
 def test_an_interrupted_write_leaves_nothing(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.coreml.codecs import HELD_BITS
+from ferrule.converters.coreml.codecs import formats_of
 from ferrule.converters.coreml.mil import MilProgram
 from ferrule.converters.coreml.rows import misdeclared
 from ferrule.converters.coreml.torch_ops import decompose
@@ -52,9 +52,8 @@ def check_device(device: DeviceProfile, target: str, graphs: Mapping[str, Captur
         )
     check_format(device, target, "float16")
     for site in (site for graph in graphs.values() for site in coded_sites(graph.program)):
-        if site.codec.bits in HELD_BITS:
-            blocks = "block" if site.codec.group else "channel"
-            check_format(device, target, f"int{site.codec.bits}-{blocks}")
+        for name in formats_of(site):
+            check_format(device, target, name)
 
 
 def check_graph(name: str, graph: Captured) -> ExportedProgram:

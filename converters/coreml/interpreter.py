@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
@@ -29,12 +30,13 @@ def run(
     inputs: Mapping[str, Array],
     function: str = "main",
     state: dict[str, Array] | None = None,
+    watch: dict[str, Array] | None = None,
 ) -> dict[str, Array]:
     """Compute a function's outputs, by name.
 
     `inputs` must have the program's names, dtypes and shapes exactly. `state` holds the function's states by
     name and is updated in place, so that the next call goes on from it; states that are missing start as
-    zeros; an error leaves it untouched. Raises LoweringError: FER-MIL-001 for an op that is not known
+    zeros; an error leaves it untouched. `watch` receives every value that the run makes, in order. Raises LoweringError: FER-MIL-001 for an op that is not known
     (checked over the whole program before anything is computed), FER-MIL-002 for a damaged package,
     FER-MIL-003 for a function that is not there, FER-MIL-004 for an op that cannot be computed; and
     InputError: FER-INP-041 (names), FER-INP-042 (dtypes), FER-INP-043 (shapes).
@@ -46,7 +48,9 @@ def run(
     with np.errstate(all="ignore"), _one_thread():
         plan = make_plan(program, found)
         for step in plan.steps:
-            compute(step, values, states, plan)
+            compute(step if watch is None else replace(step, dead=()), values, states, plan)
+            if watch is not None:
+                watch.update({o.name: values[o.name] for o in step.op.outputs})
     if state is not None:
         state.update({name: np.array(value) for name, value in states.items()})
     values = plan.constants | values

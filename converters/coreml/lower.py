@@ -19,17 +19,19 @@ from ferrule.converters.buckets import bucket_lengths
 from ferrule.converters.coreml.checks import bound_constants, check_declared, check_device, check_graph
 from ferrule.converters.coreml.codecs import hold_codecs
 from ferrule.converters.coreml.mil import MilFunction, MilProgram, load
+from ferrule.converters.coreml.origins import Origins, convert, spread, tell_sources
 from ferrule.converters.coreml.package import fix_package, join_functions
 from ferrule.converters.coreml.readback import describe, flag_notes, notes_for, read_weights, signature_of
 from ferrule.converters.coreml.toolkit import explain, hide_progress, input_types, output_type, quiet
 from ferrule.converters.coreml.torch_ops import register_ops
+from ferrule.converters.source_lines import mark_origins
 from ferrule.device_profiles import DeviceProfile
 from ferrule.program import Program, Signature, bucket_name
 
 if TYPE_CHECKING:
     from ferrule.model import Captured
 
-__all__ = ["lower", "static_lengths"]
+__all__ = ["lower", "lower_traced", "static_lengths"]
 
 _PACKAGE = "model.mlpackage"
 
@@ -41,16 +43,26 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     FER-DEV-002 (no Core ML, or a system too old for it), and LoweringError FER-LOW-001 (an op that Core ML
     lacks), FER-LOW-002 (a codec that it cannot hold; `expand` decodes it), FER-LOW-004 (states).
     """
+    return lower_traced(graphs, device, folder, expand)[0]
+
+
+def lower_traced(
+    graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False
+) -> tuple[Program, dict[str, tuple[str, Origins]]]:
+    """`lower`, and for each function its entry point and what its values were made from."""
     check_device(device, "coreml", graphs)
+    places = mark_origins(graphs)
     graphs, decoded = hold_codecs(graphs, "coreml", expand)
     buckets = {name: static_lengths(graph.signature) for name, graph in graphs.items()}
     package = folder / _PACKAGE
     with tempfile.TemporaryDirectory() as scratch, quiet():
         register_ops()
         functions: dict[str, tuple[Path, str]] = {}
+        origins: dict[str, Origins] = {}
         for index, (name, graph) in enumerate(graphs.items()):
             part = Path(scratch) / f"{index}.mlpackage"
-            functions |= _convert(name, graph, buckets[name], part)
+            made, origins[name] = _convert(name, graph, buckets[name], part)
+            functions |= made
         join_functions(functions, package)
     fix_package(package)
     program = load(package)
@@ -59,15 +71,17 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         name: signature_of(_function_of(name, buckets[name], program), graph.signature, buckets[name])
         for name, graph in graphs.items()
     }
-    return Program(
+    traced = spread(origins, signatures)
+    lowered = Program(
         target="coreml",
         main=_PACKAGE,
         entry_points=signatures,
-        delegation=describe([program], device, "coreml"),
+        delegation=describe([program], device, "coreml", tell_sources(traced, places)),
         weights=read_weights([program]),
-        notes=(*notes_for(graphs, signatures), *decoded, *flag_notes(signatures)),
+        notes=(*notes_for(graphs, signatures, device), *decoded, *flag_notes(signatures)),
         tools={"coremltools": version("coremltools"), "torch": version("torch")},
     )
+    return lowered, traced
 
 
 def static_lengths(signature: Signature) -> tuple[int, ...]:
@@ -82,15 +96,17 @@ def static_lengths(signature: Signature) -> tuple[int, ...]:
     return bucket_lengths(dim)
 
 
-def _convert(name: str, graph: Captured, buckets: tuple[int, ...], package: Path) -> dict[str, tuple[Path, str]]:
-    """Write one entry point; function of the artefact -> (package, function there)."""
+def _convert(
+    name: str, graph: Captured, buckets: tuple[int, ...], package: Path
+) -> tuple[dict[str, tuple[Path, str]], Origins]:
+    """Write one entry point; function of the artefact -> (package, function there), and the origins of its values."""
     import coremltools as ct
 
     program = check_graph(name, graph)
     bound_constants(program)
     try:
         with hide_progress():
-            model = ct.convert(
+            model, origins = convert(
                 program,
                 inputs=input_types(graph.signature),
                 outputs=[output_type(spec) for spec in graph.signature.outputs],
@@ -100,12 +116,12 @@ def _convert(name: str, graph: Captured, buckets: tuple[int, ...], package: Path
             )
             if not buckets:
                 model.save(str(package))
-                return {name: (package, "main")}
+                return {name: (package, "main")}, origins
             shapes = {bucket_name(name, n): _shapes(graph.signature, n) for n in buckets}
             ct.utils.materialize_dynamic_shape_mlmodel(model, shapes, str(package))
     except Exception as error:
         raise explain(name, error) from error
-    return {function: (package, function) for function in shapes}
+    return {function: (package, function) for function in shapes}, origins
 
 
 def _shapes(signature: Signature, length: int) -> dict[str, tuple[int, ...]]:

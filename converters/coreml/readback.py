@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ferrule.codec import Lookup
 from ferrule.converters.coreml.checks import exceeds_half
+from ferrule.converters.coreml.codecs import half_scale
 from ferrule.converters.coreml.constants import Inline, Stored, TensorType
 from ferrule.converters.coreml.mil import MilFunction, MilOp, MilProgram, Operand
 from ferrule.converters.coreml.rows import is_data
@@ -16,6 +18,7 @@ from ferrule.errors import LoweringError
 from ferrule.program import OpRow, Signature, StoredWeights, TensorSpec
 
 if TYPE_CHECKING:
+    from ferrule.converters.coded_sites import CodedSite
     from ferrule.model import Captured
 
 __all__ = ["describe", "flag_notes", "notes_for", "read_weights", "signature_of"]
@@ -45,23 +48,27 @@ def signature_of(function: MilFunction, asked: Signature, buckets: tuple[int, ..
     return replace(asked, inputs=inputs, outputs=outputs, buckets=buckets)
 
 
-def describe(programs: Iterable[MilProgram], device: DeviceProfile, target: str) -> tuple[OpRow, ...]:
+def describe(
+    programs: Iterable[MilProgram], device: DeviceProfile, target: str, sources: Mapping[str, Mapping[str, str]]
+) -> tuple[OpRow, ...]:
     """Where each op of the programs can run, constexpr ops included; predicted, as Core ML chooses at load.
 
+    sources: function -> name of a value -> the user's source line.
     Sources: coremltools' guide "Typed Execution" (the Neural Engine computes in float16 only), Apple's answer
     on ranges of lengths (developer.apple.com/forums/thread/724930), and the device's profile.
     """
     units = "|".join(unit for unit in ("ane", "gpu", "cpu") if unit in device.targets[target].units)
     block = device.targets[target].formats.get("int4-block")
     advice = block.accepted.reason if block else ""
-    rows: Counter[tuple[str, str, str]] = Counter()
+    rows: Counter[tuple[str, str, str, str]] = Counter()
     for function in (f for program in programs for f in program.functions.values()):
         types = {value.name: value.type for value in function.inputs}
         types |= {value.name: value.type for op in function.ops if op.kind != "const" for value in op.outputs}
         for op in function.ops:
             if op.kind != "const":
-                rows[op.kind, *_unit(op, types, units, advice)] += 1
-    return tuple(OpRow(kind, unit, reason, count) for (kind, unit, reason), count in rows.items())
+                source = sources.get(function.name, {}).get(op.outputs[0].name, "")
+                rows[op.kind, *_unit(op, types, units, advice), source] += 1
+    return tuple(OpRow(kind, unit, reason, count, source) for (kind, unit, reason, source), count in rows.items())
 
 
 def _unit(op: MilOp, types: Mapping[str, TensorType], units: str, advice: str) -> tuple[str, str]:
@@ -74,6 +81,8 @@ def _unit(op: MilOp, types: Mapping[str, TensorType], units: str, advice: str) -
     names = [o for operands in op.params.values() for o in operands if isinstance(o, str)]
     touched = [*(types[name] for name in names if name in types), *(value.type for value in op.outputs)]
     other = sorted({kind.dtype for kind in touched} - {"fp16"})
+    if op.kind in ("quantize", "dequantize") and set(other) <= {"int8", "uint8"}:
+        return units, "Int8 of a range known beforehand; a chip without int8 products computes in float16 between them."
     if other:
         return "cpu|gpu", f"It reads or makes {', '.join(other)}; the Neural Engine computes in float16 only."
     if any(None in kind.shape for kind in touched):
@@ -82,32 +91,59 @@ def _unit(op: MilOp, types: Mapping[str, TensorType], units: str, advice: str) -
 
 
 def read_weights(programs: Iterable[MilProgram]) -> tuple[StoredWeights, ...]:
-    """Elements and bytes (codes, scales) of linear, embedding and other constants, each tensor once."""
+    """Elements and bytes (codes, palettes, scales) of linear, embedding and other constants, each tensor once."""
     seen: set[object] = set()
     totals = {kind: [0, 0] for kind in ("linear", "embedding", "other")}
     for function in (f for program in programs for f in program.functions.values()):
         makers = {value.name: op for op in function.ops for value in op.outputs}
+        scales = _row_scales(function, makers)
         for op in (op for op in function.ops if not is_data(op)):
             for param, operand in ((p, o) for p, operands in op.params.items() for o in operands):
                 held = _stored(operand, makers)
-                if not held or held[0] in seen:
+                if not held or not isinstance(held[0], Stored) or held[0] in seen:
                     continue
                 seen.add(held[0])
-                total = totals[_kind(op, param)]
-                total[0] += held[0].type.elements - _filling(op, param, held[0], makers)
+                scaled = scales.get(operand) if isinstance(operand, str) else None
+                total = totals[scaled or _kind(op, param)]
+                total[0] += 0 if scaled else held[0].type.elements - _filling(op, param, held[0], makers)
                 total[1] += sum(constant.nbytes for constant in held)
     return tuple(StoredWeights(kind, *total) for kind, total in totals.items() if total[0])
 
 
-def _stored(operand: Operand, makers: Mapping[str, MilOp]) -> list[Stored]:
-    """The tensors in the weight file that a constant operand is made of, the codes or values first."""
+def _stored(operand: Operand, makers: Mapping[str, MilOp], coded: bool = False) -> list[Stored | Inline]:
+    """The tensors that a constant operand is made of, the codes or values first.
+
+    A code's palettes and scales count where they are so few that they stand in the program itself.
+    """
     if isinstance(operand, Stored):
         return [operand]
-    if isinstance(operand, Inline) or operand not in makers or not is_data(makers[operand]):
+    if isinstance(operand, Inline):
+        return [operand] if coded and operand.type.shape else []
+    if operand not in makers or not is_data(makers[operand]):
         return []
-    params = makers[operand].params
-    order = sorted(params, key=lambda name: (name not in ("val", "data"), name))
-    return [tensor for name in order for o in params[name] for tensor in _stored(o, makers)]
+    maker = makers[operand]
+    coded = coded or maker.kind != "const"
+    order = sorted(maker.params, key=lambda name: (name not in ("val", "data", "indices"), name))
+    return [tensor for name in order for o in maker.params[name] for tensor in _stored(o, makers, coded)]
+
+
+def _row_scales(function: MilFunction, makers: Mapping[str, MilOp]) -> dict[str, str]:
+    """Constants that scale the rows of a palette's weight once it is used, and the kind of that weight."""
+    found: dict[str, str] = {}
+    for op in (op for op in function.ops if op.kind == "mul"):
+        product, scales = (makers.get(o) if isinstance(o, str) else None for o in (*op.params["x"], *op.params["y"]))
+        if product is None or scales is None or not _reads_palettes(product, makers):
+            continue
+        if product.kind == "linear" and is_data(scales):
+            found[scales.outputs[0].name] = "linear"
+        elif product.kind == scales.kind == "gather":
+            found |= {name: "embedding" for name in scales.params["x"] if isinstance(name, str)}
+    return found
+
+
+def _reads_palettes(op: MilOp, makers: Mapping[str, MilOp]) -> bool:
+    weight = op.params.get({"linear": "weight", "gather": "x"}.get(op.kind, ""), ("",))[0]
+    return isinstance(weight, str) and weight in makers and makers[weight].kind == "constexpr_lut_to_dense"
 
 
 def _kind(op: MilOp, param: str) -> str:
@@ -120,6 +156,9 @@ def _filling(op: MilOp, param: str, weight: Stored, makers: Mapping[str, MilOp])
     """Zero codes that fill the last group of a linear weight: its input is padded by as many columns."""
     x = op.params.get("x", ("",))[0]
     pad = makers.get(x) if isinstance(x, str) and (op.kind, param) == ("linear", "weight") else None
+    while pad is not None and pad.kind in ("quantize", "dequantize"):
+        (x,) = pad.params["input"]
+        pad = makers.get(x) if isinstance(x, str) else None
     if pad is None or pad.kind != "pad":
         return 0
     widths = pad.params["pad"][0]
@@ -127,7 +166,9 @@ def _filling(op: MilOp, param: str, weight: Stored, makers: Mapping[str, MilOp])
     return 0 if isinstance(found, str) else int(found.decode()[-1]) * (weight.type.shape[0] or 1)
 
 
-def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature]) -> tuple[str, ...]:
+def notes_for(
+    graphs: Mapping[str, Captured], signatures: Mapping[str, Signature], device: DeviceProfile
+) -> tuple[str, ...]:
     """What the target changed on the way, one sentence each."""
     from ferrule.coded import ACTIVATION_DYNAMIC
     from ferrule.converters.coded_sites import coded_sites
@@ -139,6 +180,7 @@ def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature
             "Activations stay in float16: Core ML has no int8 activations with ranges found at run time. "
             "The weights are held as the recipe's codes and scales."
         )
+    notes += [*_palette_notes(sites), *_static_notes(sites, device)]
     if any(exceeds_half(graph.program) for graph in graphs.values()):
         notes.append("Numbers beyond float16's range, such as a mask of -3.4e38, are held at 65504 or -65504.")
     for name, signature in signatures.items():
@@ -154,6 +196,34 @@ def notes_for(graphs: Mapping[str, Captured], signatures: Mapping[str, Signature
                 "expect the Neural Engine for the default length only, the GPU or CPU for others."
             )
     return tuple(notes)
+
+
+def _palette_notes(sites: list[CodedSite]) -> list[str]:
+    if not any(isinstance(site.codec, Lookup) for site in sites):
+        return []
+    return [
+        "Some Neural Engines have been reported to refuse palettes, or to compute them wrongly "
+        "(apple/coremltools 2688 and 2716): check this package on the device."
+    ]
+
+
+def _static_notes(sites: list[CodedSite], device: DeviceProfile) -> list[str]:
+    """Who computes static activations in int8, and whether their scales were rounded."""
+    scales = [r.scale for site in sites for r in site.ranges or ()]
+    if not scales:
+        return []
+    fast = device.facts.get("int8_compute")
+    if fast is None:
+        where = f"the profile of {device.title} does not say whether its chip multiplies in int8"
+    elif fast.flag():
+        where = f"the Neural Engine of {device.title} can multiply in int8 there"
+    else:
+        where = f"{device.title} multiplies in float16 there, as chips before A17 Pro and M4 do"
+    notes = [f"Inputs and outputs of layers with static activations are rounded to int8; {where}."]
+    rounded = sum(scale != half_scale(scale) for scale in scales)
+    if rounded:
+        notes.append(f"{rounded} scales of static activations were rounded to float16, which Core ML keeps them in.")
+    return notes
 
 
 def flag_notes(signatures: Mapping[str, Signature]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.coreml.codecs import coded_constant
+from ferrule.converters.coreml.coded_ops import coded_embedding, coded_linear
+from ferrule.converters.coreml.decompositions import make_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,13 +16,8 @@ __all__ = ["cast_likes", "decompose", "pool_by_mean", "register_ops"]
 
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
-    """Core ATen, with attention and linear layers kept whole for coremltools' own translations."""
-    import torch
-
-    table = torch.export.default_decompositions()
-    for op in [op for op in table if "scaled_dot" in str(op) or "aten.linear" in str(op)]:
-        table.pop(op)
-    return pool_by_mean(program).run_decompositions(table)
+    """Core ATen, with what coremltools takes better whole, and without what it lacks."""
+    return pool_by_mean(program).run_decompositions(make_table())
 
 
 def pool_by_mean(program: ExportedProgram) -> ExportedProgram:
@@ -69,8 +65,8 @@ def register_ops() -> None:
     table = {
         ferrule_alias: ["alias", "alias_copy"],
         ferrule_where: ["where", "where.self"],
-        ferrule_coded_linear: ["ferrule::coded_linear", "ferrule.coded_linear", "coded_linear"],
-        ferrule_coded_embedding: ["ferrule::coded_embedding", "ferrule.coded_embedding", "coded_embedding"],
+        coded_linear: ["ferrule::coded_linear", "ferrule.coded_linear", "coded_linear"],
+        coded_embedding: ["ferrule::coded_embedding", "ferrule.coded_embedding", "coded_embedding"],
     }
     for translation, names in table.items():
         register_torch_op(torch_alias=names, override=True)(translation)
@@ -82,41 +78,6 @@ def ferrule_alias(context: Any, node: Any) -> None:
     from coremltools.converters.mil.frontend.torch.ops import _get_inputs
 
     context.add(mb.identity(x=_get_inputs(context, node)[0], name=node.name))
-
-
-def ferrule_coded_linear(context: Any, node: Any) -> None:
-    """`coded_linear`: a linear layer whose weight is the codes."""
-    from coremltools.converters.mil import Builder as mb
-    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
-
-    x, codes, scales, bias, bits, group, _ = _get_inputs(context, node)
-    weight = coded_constant(codes.val, scales.val, int(bits.val), int(group.val))
-    missing = weight.shape[-1] - codes.shape[-1]
-    if missing:
-        # The last group was filled with zero codes, so the input is filled with as many zeros.
-        padding = [0] * (2 * len(x.shape) - 1) + [missing]
-        x = mb.pad(x=x, pad=padding, mode="constant", constant_val=0.0)
-    options = {} if bias is None else {"bias": bias}
-    context.add(mb.linear(x=x, weight=weight, **options, name=node.name))
-
-
-def ferrule_coded_embedding(context: Any, node: Any) -> None:
-    """`coded_embedding`: rows gathered from the codes, cut to the table's width."""
-    from coremltools.converters.mil import Builder as mb
-    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
-
-    indices, codes, scales, bits, group = _get_inputs(context, node)
-    table = coded_constant(codes.val, scales.val, int(bits.val), int(group.val))
-    width = int(codes.shape[-1])
-    whole = table.shape[-1] == width
-    rows = mb.gather(x=table, indices=indices, axis=0, **({"name": node.name} if whole else {}))
-    if not whole:
-        rank = len(rows.shape)
-        rows = mb.slice_by_index(
-            x=rows, begin=[0] * rank, end=[0] * (rank - 1) + [width],
-            begin_mask=[True] * rank, end_mask=[True] * (rank - 1) + [False], name=node.name,
-        )  # fmt: skip
-    context.add(rows)
 
 
 def ferrule_where(context: Any, node: Any) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "resize_inputs"]
 
 WARM_UP = 5
+PERCENTILES = (10, 25, 50, 75, 90, 99)
 
 
 def main(bundle_path: str, threads: int, runs: int, length: int | None) -> dict[str, Any]:
@@ -47,13 +48,13 @@ def main(bundle_path: str, threads: int, runs: int, length: int | None) -> dict[
         start = time.perf_counter()
         session.run(inputs)
         times.append(1e3 * (time.perf_counter() - start))
-    p50, p90, p99 = (round(float(p), 4) for p in np.percentile(times, [50, 90, 99]))
+    found = zip(PERCENTILES, np.percentile(times, PERCENTILES), strict=True)
     return {
         "engine": session.engine.name,
         "threads": threads,
         "runs": runs,
         "length": _length(inputs, signature),
-        "latency_ms": {"p50": p50, "p90": p90, "p99": p99},
+        "latency_ms": {f"p{percent}": round(float(value), 4) for percent, value in found},
         "load_ms": round(1e3 * load, 3),
         "peak_rss_mb": round(_peak_rss_mb(), 1),
     }

@@ -17,8 +17,9 @@ __all__ = ["Measurement", "host", "measure"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """latency_ms: percentiles of single calls, after warm-up. load_ms: opening the artefact, engine already imported.
+    """latency_ms: p10, p25, p50, p75, p90, p99 of single calls, after warm-up.
 
+    load_ms: opening the artefact, engine already imported.
     peak_rss_mb: of the whole process, Python and engine included. length: of the dynamic axis; None when static.
     """
 

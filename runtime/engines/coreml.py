@@ -74,6 +74,12 @@ class _Engine:
     def run(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Outputs in the signature's order and dtypes; inputs take the package's dtypes and ranks."""
         call = self.calls[program]
+        made = self.runner.predict(call, self._arrays(call, inputs))
+        return [
+            np.asarray(made[call.outputs[spec.name]]).astype(np.dtype(spec.dtype)) for spec in call.signature.outputs
+        ]
+
+    def _arrays(self, call: _Call, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         takes = {value.name: value.type for value in self.programs[call.package].functions[call.function].inputs}
         arrays = {}
         for name, theirs in call.inputs.items():
@@ -81,10 +87,18 @@ class _Engine:
             wanted = {"int32": np.int32, "fp16": np.float16}.get(takes[theirs].dtype, np.float32)
             arrays[theirs] = np.atleast_1d(array) if takes[theirs].shape else array
             arrays[theirs] = arrays[theirs].astype(wanted)
-        made = self.runner.predict(call, arrays)
-        return [
-            np.asarray(made[call.outputs[spec.name]]).astype(np.dtype(spec.dtype)) for spec in call.signature.outputs
-        ]
+        return arrays
+
+    def trace(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every value of a run from fresh states, by its name in the package, as the reference interpreter makes it."""
+        call = self.calls[program]
+        made: dict[str, NDArray[Any]] = {}
+        run(self.programs[call.package], self._arrays(call, inputs), call.function, {}, made)
+        return made
+
+    def function(self, program: str) -> str:
+        """The package's function behind a program."""
+        return self.calls[program].function
 
     def close(self) -> None:
         """Remove what was unpacked."""

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import click
 
-from ferrule.cli.output import EXIT_NONE, EXIT_SOME, json_option, megabytes, print_json, print_table
+from ferrule.cli.output import EXIT_NONE, EXIT_SOME, json_option, megabytes, print_json, print_table, tell
 
 __all__ = ["command"]
 
 
 @click.command("demo")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("out/demo"), show_default=True)
-@click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
 @json_option
-def command(out: Path, quiet: bool, as_json: bool) -> int:
+def command(out: Path, as_json: bool) -> int:
     """Build MiniLM for five devices in three recipes, measure accuracy and latency, write a report.
 
     Real weights, real sentences, 1000 labelled news articles; everything runs here, nothing is fetched.
@@ -29,8 +28,8 @@ def command(out: Path, quiet: bool, as_json: bool) -> int:
     from ferrule.demo import run_demo
 
     start = time.perf_counter()
-    with show_progress(quiet or as_json) as progress:
-        rows, reference = run_demo(out, lambda line: None if as_json else click.echo(line, err=True), progress)
+    with show_progress(as_json) as progress:
+        rows, reference = run_demo(out, tell, progress)
     seconds = time.perf_counter() - start
     if as_json:
         print_json(

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
+from ferrule.cli.completion import complete_device
 from ferrule.cli.output import json_option, print_json, print_table
 
 __all__ = ["command"]
 
 
 @click.command("devices")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_device)
 @json_option
 def command(name: str | None, as_json: bool) -> int:
     """List the device profiles, or every fact of one with its source, confidence and date.

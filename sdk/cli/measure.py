@@ -13,8 +13,8 @@ __all__ = ["command"]
 
 @click.command("measure")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256))
-@click.option("--runs", default=50, show_default=True, type=click.IntRange(1))
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Threads of the engine.")
+@click.option("--runs", default=50, show_default=True, type=click.IntRange(1), help="Timed calls, after warm-up.")
 @click.option("--length", type=click.IntRange(1), help="Length of the dynamic axis (tokens); default: proof input.")
 @json_option
 def command(bundle: Path, threads: int, runs: int, length: int | None, as_json: bool) -> int:

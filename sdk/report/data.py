@@ -1,9 +1,7 @@
-"""What a build left in a folder: bundles, refusals, failures, measurements and accuracies, as plain frozen data."""
+"""What a build left in a folder: bundles, refusals, failures, and the figures beside them, as plain frozen data."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -12,12 +10,21 @@ from typing import Any
 from ferrule.bundle import Bundle
 from ferrule.errors import BundleError, FerruleError
 from ferrule.program import Program
+from ferrule.report.figures import (
+    MALFORMED,
+    AccuracyRun,
+    Json,
+    Latency,
+    Machine,
+    Sensitivity,
+    read_accuracies,
+    read_json,
+    read_measurements,
+    read_sensitivity,
+)
 from ferrule.report.settle import settle, to_count
 
-__all__ = ["AccuracyRun", "Built", "Latency", "Machine", "ReportData", "Row", "collect"]
-
-Json = Mapping[str, Any]
-MALFORMED = (AttributeError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
+__all__ = ["Built", "ReportData", "Row", "collect", "read_bundle"]
 
 
 @dataclass(frozen=True)
@@ -41,21 +48,6 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Latency:
-    """A measurement on the machine that wrote `measurements.json`; milliseconds and megabytes (10^6 bytes)."""
-
-    engine: str
-    threads: int
-    runs: int
-    length: int | None
-    p50: float
-    p90: float
-    p99: float
-    load_ms: float
-    peak_rss_mb: float
-
-
-@dataclass(frozen=True)
 class Row:
     """One target. status: `ok`, `refused`, `failed`, or `damaged` (built, but its bundle can no longer be trusted)."""
 
@@ -76,26 +68,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where the host latencies were measured, and the command that measures them."""
-
-    cpu: str
-    cores: int
-    system: str
-    command: str
-
-
-@dataclass(frozen=True)
-class AccuracyRun:
-    """The task behind the accuracies (fractions), the model they are compared to, and the command."""
-
-    task: str
-    command: str
-    reference: str
-    reference_accuracy: float
-
-
-@dataclass(frozen=True)
 class ReportData:
     """All that the page shows. problems: files of the folder that could not be read, in words."""
 
@@ -103,6 +75,7 @@ class ReportData:
     machine: Machine | None = None
     accuracy: AccuracyRun | None = None
     problems: tuple[str, ...] = ()
+    sensitivity: Sensitivity | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -117,7 +90,7 @@ def collect(folder: Path) -> ReportData:
     """
     folder = Path(folder)
     problems: list[str] = []
-    listed = _read_json(folder / "build.json", problems)
+    listed = read_json(folder / "build.json", problems)
     found = sorted(path.name for path in folder.glob("*.ferrule") if path.is_dir())
     if listed is None and not found and not problems:
         raise BundleError(
@@ -128,8 +101,8 @@ def collect(folder: Path) -> ReportData:
     rows = [row for entry in _entries(listed, problems) if (row := _row(entry, folder, problems)) is not None]
     known = {row.bundle for row in rows}
     rows += [_open_row(Row(0, "", "", "", "ok", bundle=name), folder) for name in found if name not in known]
-    machine, latencies = _read_measurements(folder, problems)
-    accuracy, accuracies = _read_accuracies(folder, problems)
+    machine, latencies = read_measurements(folder, problems)
+    accuracy, accuracies = read_accuracies(folder, problems)
     numbered = tuple(
         replace(
             row,
@@ -139,22 +112,25 @@ def collect(folder: Path) -> ReportData:
         )
         for number, row in enumerate(rows, 1)
     )
-    return ReportData(numbered, machine, accuracy, tuple(problems))
+    sensitivity = read_sensitivity(folder, problems)
+    return ReportData(numbered, machine, accuracy, tuple(problems), sensitivity)
 
 
-def _read_json(path: Path, problems: list[str]) -> Json | None:
-    """The object in a file; None if it is absent, or unreadable (then told in `problems`)."""
-    if not path.is_file():
-        return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{path.name} is left out: it is not readable JSON ({error}).")
-        return None
-    if not isinstance(data, dict):
-        problems.append(f"{path.name} is left out: it holds a {type(data).__name__}, not an object.")
-        return None
-    return data
+def read_bundle(path: Path) -> ReportData:
+    """One bundle (folder or .zip) as its only row, with the figures that lie beside it.
+
+    Raises BundleError FER-BUN-… as `Bundle.open` and `Bundle.verify` do.
+    """
+    path = Path(path)
+    bundle = Bundle.open(path)
+    bundle.verify()
+    row = _fill(Row(1, "", "", "", "ok", bundle=path.name), bundle)
+    problems: list[str] = []
+    machine, latencies = read_measurements(path.parent, problems)
+    accuracy, accuracies = read_accuracies(path.parent, problems)
+    name = path.name.removesuffix(".zip")
+    row = replace(row, latency=latencies.get(name), accuracy=accuracies.get(name))
+    return ReportData((row,), machine, accuracy, tuple(problems))
 
 
 def _entries(listed: Json | None, problems: list[str]) -> Sequence[Any]:
@@ -197,13 +173,19 @@ def _open_row(row: Row, folder: Path) -> Row:
             raise BundleError("FER-BUN-001", "build.json calls this target built, but names no bundle.")
         bundle = Bundle.open(folder / row.bundle)
         bundle.verify()
-        built = _read_bundle(bundle)
+        return _fill(row, bundle)
     except FerruleError as error:
         return _damaged(row, error)
+
+
+def _fill(row: Row, bundle: Bundle) -> Row:
+    """The row with what a verified bundle tells; raises BundleError FER-BUN-002 for a malformed manifest."""
+    try:
+        built = _read_bundle(bundle)
+        recipe = str(bundle.manifest["recipe"]["name"])
     except MALFORMED as error:
         what = f"{row.bundle} has a malformed manifest or delegation table: {type(error).__name__}: {error}."
-        return _damaged(row, BundleError("FER-BUN-002", what))
-    recipe = str(bundle.manifest["recipe"]["name"])
+        raise BundleError("FER-BUN-002", what) from error
     return replace(
         row, device=built.device["name"], target=bundle.target, recipe=recipe, notes=built.notes, built=built
     )
@@ -231,57 +213,6 @@ def _read_bundle(bundle: Bundle) -> Built:
         files={str(n): (str(f["sha256"]), to_count(f["bytes"])) for n, f in manifest["files"].items()},
         ferrule=str(manifest["ferrule"]),
     )
-
-
-def _read_measurements(folder: Path, problems: list[str]) -> tuple[Machine | None, dict[str, Latency]]:
-    data = _read_json(folder / "measurements.json", problems)
-    if data is None:
-        return None, {}
-    try:
-        place = data["machine"]
-        machine = Machine(str(place["cpu"]), int(place["cores"]), str(place["system"]), str(data["command"]))
-        return machine, {str(name): _latency(found) for name, found in data["results"].items()}
-    except MALFORMED as error:
-        problems.append(f"measurements.json is left out: {type(error).__name__}: {error}.")
-        return None, {}
-
-
-def _latency(found: Json) -> Latency:
-    times = found["latency_ms"]
-    length = found.get("length")
-    return Latency(
-        engine=str(found["engine"]),
-        threads=int(found["threads"]),
-        runs=int(found["runs"]),
-        length=None if length is None else int(length),
-        p50=_finite(times["p50"]),
-        p90=_finite(times["p90"]),
-        p99=_finite(times["p99"]),
-        load_ms=_finite(found["load_ms"]),
-        peak_rss_mb=_finite(found["peak_rss_mb"]),
-    )
-
-
-def _read_accuracies(folder: Path, problems: list[str]) -> tuple[AccuracyRun | None, dict[str, float]]:
-    data = _read_json(folder / "accuracy.json", problems)
-    if data is None:
-        return None, {}
-    try:
-        reference = data["reference"]
-        run = AccuracyRun(
-            str(data["task"]), str(data["command"]), str(reference["name"]), _finite(reference["accuracy"])
-        )
-        return run, {str(name): _finite(value) for name, value in data["results"].items()}
-    except MALFORMED as error:
-        problems.append(f"accuracy.json is left out: {type(error).__name__}: {error}.")
-        return None, {}
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number")
-    return number
 
 
 def _text(value: Any) -> str | None:

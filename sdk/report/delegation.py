@@ -1,4 +1,4 @@
-"""Which unit runs which op: shares of the ops by unit, what the units mean, and the whole table folded away."""
+"""Which unit runs which op: shares by unit, reasons with source lines, and the whole table folded away."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ KERNELS = {
     "builtin": "LiteRT's own kernels, outside the delegate",
     "mlas": "ONNX Runtime's own kernels (MLAS)",
 }
+SHOWN_NAMES = 4
 
 
 def explain_unit(unit: str) -> str:
@@ -47,7 +48,7 @@ def show_delegation(number: int, ops: Sequence[OpRow]) -> Markup:
         element("summary", f"Each op and its reason ({format_count(total)} ops in {len(ops)} rows)"),
         _list_ops(number, ops, ranked),
     )
-    return join([_list_units(number, ops, ranked, units), fold])
+    return join([_list_units(number, ops, ranked, units), _list_reasons(number, ops, ranked), fold])
 
 
 def _list_units(number: int, ops: Sequence[OpRow], ranked: Sequence[str], units: Counter[str]) -> Markup:
@@ -65,6 +66,39 @@ def _list_units(number: int, ops: Sequence[OpRow], ranked: Sequence[str], units:
         for unit in ranked
     ]
     return table(columns, rows, f"Ops by unit of target {number}")
+
+
+def _list_reasons(number: int, ops: Sequence[OpRow], ranked: Sequence[str]) -> Markup:
+    """Why ops run where they run, the most frequent reason of each unit first, with the user's lines that they do."""
+    groups: dict[tuple[str, str], list[OpRow]] = {}
+    for op in ops:
+        groups.setdefault((op.unit, op.reason), []).append(op)
+    order = {unit: place for place, unit in enumerate(ranked)}
+    keys = sorted(groups, key=lambda key: (order[key[0]], -sum(op.count for op in groups[key]), key[1]))
+    rows = [
+        [
+            unit,
+            reason or NONE,
+            format_count(sum(op.count for op in groups[unit, reason])),
+            _most([(op.op, op.count) for op in groups[unit, reason]]),
+            _most([(op.source, op.count) for op in groups[unit, reason] if op.source]),
+        ]
+        for unit, reason in keys
+    ]
+    columns = [("Unit", "t"), ("Reason", "w"), ("Ops", "n"), ("Which", "m"), ("Source lines", "m")]
+    return table(columns, rows, f"Reasons of target {number}")
+
+
+def _most(counted: Sequence[tuple[str, int]]) -> Markup:
+    """The most frequent names with their counts, and how many names more there are."""
+    totals = Counter[str]()
+    for name, count in counted:
+        totals[name] += count
+    ranked = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+    shown = [element("code", f"{name} × {format_count(count)}") for name, count in ranked[:SHOWN_NAMES]]
+    if len(ranked) > SHOWN_NAMES:
+        shown.append(element("span", f"{len(ranked) - SHOWN_NAMES} more below"))
+    return element("span", Markup(", ".join(shown))) if shown else Markup(NONE)
 
 
 def _bar(part: int, whole: int) -> Markup:

@@ -58,19 +58,25 @@ def join(parts: Iterable[Markup]) -> Markup:
     return Markup("\n".join(part for part in parts if part))
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], label: str) -> Markup:
-    """A table in a box of its own that scrolls sideways; the first cell of a row heads it, `label` names it."""
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], label: str, stacked: bool = False) -> Markup:
+    """A table in a box of its own that scrolls sideways; the first cell of a row heads it, `label` names it.
+
+    stacked: on a narrow screen each row becomes a block of lines `heading: figure`, and nothing scrolls.
+    """
     head = element("tr", *(element("th", text, scope="col", class_=kind) for text, kind in columns))
     body = []
     for row in rows:
         cells = [
-            element("td", cell, class_=kind) if index else element("th", cell, scope="row", class_=kind)
-            for index, (cell, (_, kind)) in enumerate(zip(row, columns, strict=True))
+            element("td", cell, class_=kind, **({"data_label": name} if stacked else {}))
+            if index
+            else element("th", cell, scope="row", class_=kind)
+            for index, (cell, (name, kind)) in enumerate(zip(row, columns, strict=True))
         ]
         body.append(element("tr", *cells))
     whole = element("table", element("thead", head), element("tbody", join(body)))
     # Focusable, so that a keyboard can scroll it.
-    return element("div", whole, class_="box", role="region", aria_label=label, tabindex="0")
+    kind = "box stacked" if stacked else "box"
+    return element("div", whole, class_=kind, role="region", aria_label=label, tabindex="0")
 
 
 def format_count(number: int) -> str:
@@ -107,5 +113,6 @@ def format_error(value: float) -> str:
 
 
 def format_ms(value: float) -> str:
-    """Milliseconds: `123`, `12.3`, `1.23`."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    """Milliseconds: `123`, `12.3`, `1.23`, `0.123`."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import ferrule
 from ferrule.atomic import write_text
 from ferrule.errors import OutputError
-from ferrule.report.charts import Chart, draw_charts, has_matplotlib
+from ferrule.report.charts import Chart, chart_layers, draw_charts, has_matplotlib
 from ferrule.report.data import ReportData, Row, collect
 from ferrule.report.markup import (
     NONE,
@@ -25,6 +25,7 @@ from ferrule.report.markup import (
     join,
     table,
 )
+from ferrule.report.recipes import show_recipes, show_sensitivity
 from ferrule.report.sections import (
     REFERENCE_INTERPRETER,
     describe_machine,
@@ -33,7 +34,7 @@ from ferrule.report.sections import (
     show_unbuilt,
 )
 
-__all__ = ["render", "write"]
+__all__ = ["frame", "render", "show_figure", "write", "write_page"]
 
 STATUSES = {"ok": "built", "refused": "refused", "failed": "failed", "damaged": "damaged"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # nothing is fetched, no script runs, whatever a name says
@@ -45,6 +46,20 @@ def render(data: ReportData) -> str:
     title = "Ferrule report" + (f": {', '.join(data.sources)}" if data.sources else "")
     built = [row for row in data.rows if row.built]
     unbuilt = [row for row in data.rows if not row.built]
+    parts = [element("h2", "Summary"), *(_problem(text) for text in data.problems), *_summary(data)]
+    if built:
+        parts += [element("h2", "Charts"), _charts(data), element("h2", "Recipes"), show_recipes(data)]
+    if data.sensitivity:
+        parts += [element("h2", "Sensitivity by layer"), show_sensitivity(data.sensitivity, _layers(data))]
+    if built:
+        parts += [element("h2", "Bundles"), *(show_built(row, data) for row in built)]
+    if unbuilt:
+        parts += [element("h2", "Not built"), *(show_unbuilt(row) for row in unbuilt)]
+    return frame(title, _count(data.rows), parts)
+
+
+def frame(title: str, lead: str, parts: Sequence[Markup]) -> str:
+    """A whole page around its parts: one file that fetches nothing and runs nothing."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -54,13 +69,7 @@ def render(data: ReportData) -> str:
         element("title", title),
         element("style", Markup(files("ferrule.report").joinpath("page.css").read_text(encoding="utf-8"))),
     )
-    parts = [element("h2", "Summary"), *(_problem(text) for text in data.problems), *_summary(data)]
-    if built:
-        parts += [element("h2", "Charts"), _charts(data), element("h2", "Bundles")]
-        parts += [show_built(row, data) for row in built]
-    if unbuilt:
-        parts += [element("h2", "Not built"), *(show_unbuilt(row) for row in unbuilt)]
-    top = element("header", element("h1", title), element("p", _count(data.rows), class_="lead"))
+    top = element("header", element("h1", title), element("p", lead, class_="lead"))
     foot = element("footer", f"Written by ferrule {ferrule.__version__}. This page fetches nothing and runs no script.")
     body = element("body", join([top, element("main", join(parts)), foot]))
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
@@ -71,8 +80,11 @@ def write(folder: Path, out: Path) -> Path:
 
     Raises BundleError FER-BUN-001 if the folder holds no build, OutputError FER-OUT-001 if `out` cannot be written.
     """
-    folder, out = Path(folder), Path(out)
-    page = render(collect(folder))
+    return write_page(render(collect(Path(folder))), Path(out))
+
+
+def write_page(page: str, out: Path) -> Path:
+    """Write a page to `out`, beside it first and then renamed; raises OutputError FER-OUT-001."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, page)
@@ -100,6 +112,7 @@ def _summary(data: ReportData) -> list[Markup]:
     """The table and, directly below it, what its figures are and are not."""
     columns: list[Column] = [
         ("№", "n"),
+        *([("Model", "t")] if len(data.sources) > 1 else []),
         ("Device", "t"),
         ("Target", "t"),
         ("Recipe", "t"),
@@ -115,12 +128,13 @@ def _summary(data: ReportData) -> list[Markup]:
         columns.append(("Host p50, ms", "n"))
     columns.append(("Notes", "w"))
     cells = [_summary_row(row, data) for row in data.rows]
-    return [table(columns, cells, "Summary of all targets"), *_legend(data)]
+    return [table(columns, cells, "Summary of all targets", stacked=True), *_legend(data)]
 
 
 def _summary_row(row: Row, data: ReportData) -> list[str]:
     cells: list[str] = [
         element("a", str(row.number), href=f"#target-{row.number}", aria_label=f"Target {row.number}, details"),
+        *([row.built.source if row.built else NONE] if len(data.sources) > 1 else []),
         row.device or NONE,
         row.target or NONE,
         row.recipe or NONE,
@@ -196,9 +210,23 @@ def _charts(data: ReportData) -> Markup:
             element("code", "pip install 'ferrule[report]'"),
             " and write the report again.",
         )
-    return element("div", *(_figure(chart) for chart in draw_charts(data)), class_="figures")
+    if len(data.sources) == 1:
+        return element("div", *(show_figure(chart) for chart in draw_charts(data)), class_="figures")
+    # Sizes and times of different models say nothing beside each other: small multiples, a set for each.
+    parts = []
+    for source in data.sources:
+        parts.append(element("h3", source))
+        parts.append(element("div", *(show_figure(chart) for chart in draw_charts(data, source)), class_="figures"))
+    return join(parts)
 
 
-def _figure(chart: Chart) -> Markup:
+def _layers(data: ReportData) -> Markup:
+    if not data.sensitivity or not data.sensitivity.layers or not has_matplotlib():
+        return Markup("")
+    return element("div", show_figure(chart_layers(data.sensitivity)), class_="figures")
+
+
+def show_figure(chart: Chart) -> Markup:
+    """A chart with its title, how to read it, and the command that makes its figures again."""
     caption = element("figcaption", chart.caption, element("br"), chart.basis.capitalize() + ": ", chart.command)
     return element("figure", element("h3", chart.title), chart.svg, caption)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ferrule.program import Parity, Signature, TensorSpec
-from ferrule.report.data import AccuracyRun, Built, Latency, Machine, ReportData, Row
+from ferrule.report.data import Built, ReportData, Row
 from ferrule.report.delegation import show_delegation
+from ferrule.report.figures import AccuracyRun, Latency, Machine
 from ferrule.report.markup import (
     NONE,
     Markup,
@@ -160,7 +161,10 @@ def _latency(row: Row, found: Latency, machine: Machine) -> Markup:
         ("Threads", "n"),
         ("Length", "n"),
         ("Runs", "n"),
+        ("p10, ms", "n"),
+        ("p25, ms", "n"),
         ("p50, ms", "n"),
+        ("p75, ms", "n"),
         ("p90, ms", "n"),
         ("p99, ms", "n"),
         ("Load, ms", "n"),
@@ -168,7 +172,8 @@ def _latency(row: Row, found: Latency, machine: Machine) -> Markup:
     ]
     length = NONE if found.length is None else str(found.length)
     cells = [found.engine, str(found.threads), length, str(found.runs)]
-    cells += [format_ms(value) for value in (found.p50, found.p90, found.p99, found.load_ms)]
+    times = (found.p10, found.p25, found.p50, found.p75, found.p90, found.p99, found.load_ms)
+    cells += [NONE if value is None else format_ms(value) for value in times]
     cells.append(f"{found.peak_rss_mb:.0f}")
     note = element("p", f"{describe_machine(machine)} Measured: ", element("code", machine.command), class_="note")
     return join([table(columns, [cells], f"Host latency of target {row.number}"), note])

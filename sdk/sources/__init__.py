@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferrule.errors import SourceError
@@ -10,7 +11,7 @@ from ferrule.errors import SourceError
 if TYPE_CHECKING:
     from ferrule.model import Model
 
-__all__ = ["FORMS", "find_source", "load_model"]
+__all__ = ["FORMS", "find_source", "load_model", "source_files"]
 
 FORMS = {
     "sample:NAME": "a model that comes in a registry package (sample:minilm)",
@@ -26,6 +27,14 @@ def load_model(spec: str) -> Model:
     module, rest = find_source(spec)
     model: Model = import_module(module).load(rest)
     return model
+
+
+def source_files(spec: str) -> tuple[str, list[Path]] | None:
+    """A label and files that together settle what a spec loads; None where the user's code does, or none is there."""
+    module, rest = find_source(spec)
+    tell = getattr(import_module(module), "files", None)
+    found: tuple[str, list[Path]] | None = tell(rest) if tell else None
+    return found
 
 
 def find_source(spec: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,17 @@ from ferrule.model import Dim, EntryPoint, Model
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["load", "load_quietly"]
+__all__ = ["files", "load", "load_quietly"]
 
 ASSETS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "preprocessor_config.json")
+
+
+def files(directory: str) -> tuple[str, list[Path]] | None:
+    """What settles the model: the folder's name and files; None for an adapter, whose base model lies elsewhere."""
+    folder = Path(directory).expanduser().resolve()
+    if not folder.is_dir() or (folder / "adapter_config.json").exists():
+        return None
+    return f"hf:{folder.name}", sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
 
 
 def load(directory: str) -> Model:
@@ -36,14 +44,14 @@ def load(directory: str) -> Model:
     model = load_quietly(kind, folder)
     takes = str(getattr(model, "main_input_name", "input_ids"))
     if takes == "pixel_values":
-        return _vision(folder, config, kind, model)
+        return _vision(folder, config, model)
     if takes != "input_ids":
         raise SourceError(
             "FER-SRC-004",
             f"{folder.name} ({type(model).__name__}) takes {takes!r}; hf: takes models of text and of pictures.",
             "Return the module with its example inputs from a FILE.py:FUNCTION.",
         )
-    return _text(folder, config, kind, model)
+    return _text(folder, config, model)
 
 
 def load_quietly(kind: str, folder: Path, **options: Any) -> nn.Module:
@@ -101,29 +109,32 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _kind(config: dict[str, Any]) -> str:
-    """The class that the checkpoint was saved from; pre-training heads are not what an app wants."""
+    """The class that the checkpoint was saved from; pre-training heads are not what an app wants.
+
+    `T5EncoderModel` and `CLIPVisionModel` are parts of what AutoModel would build for their configurations.
+    """
     from ferrule.sources.torchvision_ops import declare_torchvision_ops
 
     declare_torchvision_ops()  # looking for a vision class imports torchvision
     import transformers
 
     name = (config.get("architectures") or ["AutoModel"])[0]
-    plain = name.endswith(("ForMaskedLM", "ForPreTraining", "Model")) or not hasattr(transformers, name)
+    plain = name.endswith(("ForMaskedLM", "ForPreTraining")) or not hasattr(transformers, name)
     return "AutoModel" if plain else str(name)
 
 
-def _text(folder: Path, config: dict[str, Any], kind: str, model: nn.Module) -> Model:
+def _text(folder: Path, config: dict[str, Any], model: nn.Module) -> Model:
     import torch
 
     from ferrule.sources.text_encoder import TextModel, accepts_additive_mask
     from ferrule.text import sentences, tokenize
 
     vocabulary = int(config.get("vocab_size", 2))
-    output = "last_hidden_state" if kind == "AutoModel" else "logits"
-    extra = {"use_cache": False} if "CausalLM" in kind or hasattr(model.config, "use_cache") else {}
+    extra = {"use_cache": False} if "CausalLM" in type(model).__name__ or hasattr(model.config, "use_cache") else {}
     # The attribute, not the file's key: transformers knows `n_positions` and its like under one name.
     longest = getattr(model.config, "max_position_embeddings", None) or 512
     pad = _pad_token(model, vocabulary)
+    (output,) = _outputs(model, {"input_ids": _token_ids(2, vocabulary, pad), **extra}, (("logits",),))
     limit = _longest(TextModel(model, output, False, extra), max(2, min(int(longest), 256)), vocabulary, pad, folder)
     additive = accepts_additive_mask(model, output, vocabulary, extra)
     proofs = _random_tokens(limit, vocabulary, pad)
@@ -148,6 +159,21 @@ def _text(folder: Path, config: dict[str, Any], kind: str, model: nn.Module) -> 
         processing={"kind": "text", "tokenizer": "tokenizer.json", "max_length": limit, "output": output},
         proof_inputs=tuple(proofs),
         proof_source=proof_source,
+    )
+
+
+def _outputs(model: nn.Module, inputs: Mapping[str, Any], wanted: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first group of fields that the model's answer has, tried out; the hidden states where it has none."""
+    import torch
+
+    hidden = ("last_hidden_state",)
+    try:
+        with torch.no_grad():
+            found = model(**inputs)
+    except Exception:  # what the model is then called for says why
+        return hidden
+    return next(
+        (group for group in wanted if all(isinstance(getattr(found, n, None), torch.Tensor) for n in group)), hidden
     )
 
 
@@ -210,22 +236,22 @@ def _longest(module: nn.Module, most: int, vocabulary: int, pad: int, folder: Pa
     return works
 
 
-def _vision(folder: Path, config: dict[str, Any], kind: str, model: nn.Module) -> Model:
+def _vision(folder: Path, config: dict[str, Any], model: nn.Module) -> Model:
     import torch
 
     from ferrule.sources.vision import VisionModel, pictures
 
-    output = "logits" if "Classification" in kind else "last_hidden_state"
     size = config.get("image_size", 224)  # networks of convolutions alone take any
     height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
     shape = (int(config.get("num_channels", 3)), height, width)
     inputs = tuple({"pixel_values": torch.from_numpy(p)} for p in pictures(8, shape))
-    entry = EntryPoint(VisionModel(model, output).eval(), inputs[0], outputs=(output,))
+    outputs = _outputs(model, dict(inputs[0]), (("logits", "pred_boxes"), ("logits",), ("predicted_depth",)))
+    entry = EntryPoint(VisionModel(model, *outputs).eval(), inputs[0], outputs=outputs)
     return Model(
         {"forward": entry},
         source=f"hf:{folder.name}",
         assets={name: folder / name for name in ASSETS if (folder / name).is_file()},
-        processing={"kind": "image", "input": "pixel_values", "shape": [1, *shape], "output": output},
+        processing={"kind": "image", "input": "pixel_values", "shape": [1, *shape], "output": ", ".join(outputs)},
         proof_inputs=inputs,
         proof_source="8 synthetic pictures",
     )

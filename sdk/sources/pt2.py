@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from torch import fx, nn
     from torch.export import ExportedProgram
 
-__all__ = ["load"]
+__all__ = ["files", "load"]
+
+
+def files(spec: str) -> tuple[str, list[Path]]:
+    """What settles the model: the file, and its name."""
+    path = Path(spec).expanduser()
+    return path.name, [path]
 
 
 def load(spec: str) -> Model:

@@ -7,7 +7,13 @@ from pathlib import Path
 from ferrule.errors import SourceError
 from ferrule.model import EntryPoint, Model
 
-__all__ = ["load"]
+__all__ = ["files", "load"]
+
+
+def files(spec: str) -> tuple[str, list[Path]]:
+    """What settles the model beside timm itself: the name, and the checkpoint."""
+    name, _, checkpoint = spec.partition("@")
+    return f"timm:{name}", [Path(checkpoint)] if checkpoint else []
 
 
 def load(spec: str) -> Model:

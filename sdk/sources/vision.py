@@ -14,15 +14,16 @@ __all__ = ["VisionModel", "pictures"]
 
 
 class VisionModel(nn.Module):
-    """pixel_values float32 [1, channels, height, width] -> the field `output` of the wrapped model."""
+    """pixel_values float32 [1, channels, height, width] -> the fields `outputs` of the wrapped model; one as it is."""
 
-    def __init__(self, model: nn.Module, output: str) -> None:
+    def __init__(self, model: nn.Module, *outputs: str) -> None:
         super().__init__()
-        self.model, self.output = model, output
+        self.model, self.outputs = model, outputs
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        result: Tensor = getattr(self.model(pixel_values=pixel_values), self.output)
-        return result
+    def forward(self, pixel_values: Tensor) -> Tensor | tuple[Tensor, ...]:
+        answer = self.model(pixel_values=pixel_values)
+        values = tuple(getattr(answer, name) for name in self.outputs)
+        return values[0] if len(values) == 1 else values
 
 
 def pictures(count: int, shape: tuple[int, int, int], seed: int = 0) -> list[NDArray[np.float32]]:

@@ -9,12 +9,21 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor, nn
 
-from ferrule.codec import Codec, Range
+from ferrule.cache import remembered
+from ferrule.codec import Affine, Codec, Lookup, Range, encode_affine
 from ferrule.coded import CodedEmbedding, CodedLinear
 from ferrule.errors import RecipeError
 from ferrule.model import Model, copy_module
 
-__all__ = ["Choice", "code_linears", "input_importance", "linear_weight", "replace_layers"]
+__all__ = [
+    "Choice",
+    "code_linears",
+    "input_importance",
+    "linear_weight",
+    "replace_layers",
+    "search_affine",
+    "search_lookup",
+]
 
 
 @dataclass(frozen=True)
@@ -100,13 +109,18 @@ def _copy_with(module: nn.Module, found: Mapping[str, nn.Module]) -> nn.Module:
 
 def linear_weight(layer: nn.Module) -> Tensor | None:
     """The weight [out, in] of a linear layer in either of its forms, None for other modules."""
-    if type(layer) is nn.Linear:
+    if type(layer) is nn.Linear or _is_timms_linear(layer):
         return layer.weight
     # GPT-2's own linear layer keeps its weight the other way round.
     if type(layer).__name__ == "Conv1D" and type(layer).__module__ == "transformers.pytorch_utils":
         weight: Tensor = layer.weight.t()
         return weight
     return None
+
+
+def _is_timms_linear(layer: nn.Module) -> bool:
+    """A subclass that computes the same, and differs under TorchScript alone."""
+    return type(layer).__name__ == "Linear" and type(layer).__module__ == "timm.layers.linear"
 
 
 def code_linears(
@@ -143,6 +157,29 @@ def code_linears(
             "in float."
         )
     return replace(coded, notes=(*coded.notes, *notes))
+
+
+def search_affine(weight: Tensor, bits: int, group: int, rounding: str, importance: Tensor | None) -> Affine:
+    """`encode_affine`, whose search for scales is made once for a weight and then found in the cache."""
+
+    def search() -> dict[str, Tensor]:
+        made = encode_affine(weight, bits, group, rounding, importance)
+        return {"codes": made.codes, "scales": made.scales, "group": torch.tensor(made.group)}
+
+    found = remembered("affine", (weight, bits, group, rounding, importance), search)
+    return Affine(found["codes"], found["scales"], bits, int(found["group"]))
+
+
+def search_lookup(weight: Tensor, bits: int, group: int, scaled: bool, importance: Tensor | None) -> Lookup:
+    """`encode_lookup`, whose clusters are found once for a weight and then in the cache."""
+    from ferrule.palette import encode_lookup
+
+    def search() -> dict[str, Tensor]:
+        made = encode_lookup(weight, bits, group, scaled, importance)
+        return {"codes": made.codes, "table": made.table, "scales": made.scales, "group": torch.tensor(made.group)}
+
+    found = remembered("lookup", (weight, bits, group, int(scaled), importance), search)
+    return Lookup(found["codes"], found["table"], found["scales"], bits, int(found["group"]))
 
 
 def _left_in_float(model: Model, technique: str, choice: Choice) -> tuple[str, ...]:

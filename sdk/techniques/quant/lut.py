@@ -45,16 +45,15 @@ class Options:
 def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
     """Code every linear layer as Lookup; calibration inputs, if there are any, weigh the error."""
     from ferrule.coded import ACTIVATION_NONE
-    from ferrule.palette import encode_lookup
     from ferrule.techniques.quant.attention import split_attention
-    from ferrule.techniques.quant.layers import Choice, code_linears, input_importance
+    from ferrule.techniques.quant.layers import Choice, code_linears, input_importance, search_lookup
 
     choice = Choice(options.layers, options.skip)
     model = split_attention(model, choice)
     return code_linears(
         model,
         f"lut{options.bits}",
-        encode=lambda weight, importance: encode_lookup(
+        encode=lambda weight, importance: search_lookup(
             weight, options.bits, options.group, options.scaled, importance
         ),
         activation=ACTIVATION_NONE,

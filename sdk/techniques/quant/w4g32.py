@@ -39,17 +39,16 @@ class Options:
 
 def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
     """Code every linear layer as Affine(4 bits, groups of 32); calibration inputs, if given, weigh the error."""
-    from ferrule.codec import encode_affine
     from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE
     from ferrule.techniques.quant.attention import split_attention
-    from ferrule.techniques.quant.layers import Choice, code_linears, input_importance
+    from ferrule.techniques.quant.layers import Choice, code_linears, input_importance, search_affine
 
     choice = Choice(options.layers, options.skip)
     model = split_attention(model, choice)
     return code_linears(
         model,
         "w4g32",
-        encode=lambda weight, importance: encode_affine(weight, 4, 32, options.rounding, importance),
+        encode=lambda weight, importance: search_affine(weight, 4, 32, options.rounding, importance),
         activation=ACTIVATION_DYNAMIC if options.activations == "dynamic" else ACTIVATION_NONE,
         choice=choice,
         importance=input_importance(model, data) if data and options.rounding == "mse" else None,

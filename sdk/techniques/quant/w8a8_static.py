@@ -54,7 +54,7 @@ def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]
         raise InputError(
             "FER-INP-010",
             "Technique 'w8a8-static' chooses ranges on calibration data, and there are none.",
-            "Give --calibration FILE (some hundred typical inputs), or use w8a8, which needs none.",
+            "Give --calibrate FILE (some hundred typical inputs), or use w8a8, which needs none.",
         )
     choice = Choice(options.layers, options.skip)
     model = split_attention(model, choice)

@@ -10,7 +10,6 @@ Tokens keep the order of their positions; the released code puts the even ones t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,13 +35,14 @@ class Plan:
     """How many tokens are left after each layer.
 
     protected: leading tokens that are never merged away. longest: tokens of the longest row, the protected among them.
-    totals: how many of them are gone after each layer. A shorter row loses the same share of its own tokens, so that
-    what becomes of it does not depend on how far it was padded.
+    totals: how many of them are gone after each layer. padded: whether rows may be shorter than they look. A shorter
+    row loses the same share of its own tokens, so that what becomes of it does not depend on how far it was padded.
     """
 
     protected: int
     longest: int
     totals: tuple[int, ...]
+    padded: bool = False
 
     def length(self, tokens: int, layers: int) -> int:
         """Tokens left of `tokens` (an int, or a symbol of torch.export) after the first `layers` layers.
@@ -87,55 +87,49 @@ def plan_merging(
         merged = max(0, min(wish, left // 3 if padded else left // 2))
         left, gone = left - merged, gone + merged
         totals.append(gone)
-    return Plan(protected, tokens, tuple(totals))
+    return Plan(protected, tokens, tuple(totals), padded)
 
 
 @dataclass(frozen=True)
 class Matching:
-    """The best partner of every token at an even position, among those at odd ones.
+    """The best partner of tokens at even positions, beginning at `start`, among those at odd ones.
 
     score: float [batch, evens], below -1 where the token may not be merged. target: the partner's position, float.
     """
 
+    start: int
     score: Tensor
     target: Tensor
 
 
-def normalise_keys(keys: Tensor) -> Tensor:
+def normalise_keys(keys: Tensor, mean: Tensor) -> Tensor:
     """Keys [batch, heads, tokens, width], averaged over the heads and of length one: [batch, tokens, width].
 
-    The squares are averaged, not summed, and so stay small in float16.
+    mean: 1/width, [width, 1]. Squares are averaged, not summed, and so stay small in float16; sums over an axis are
+    products and slices, which all accelerators have.
     """
-    mean = keys.mean(1)
-    scale = torch.rsqrt((mean * mean).mean(-1, keepdim=True) + 1e-5) * mean.shape[-1] ** -0.5
-    return mean * scale
+    heads = keys.shape[1]
+    total = sum((keys[:, h : h + 1] for h in range(1, heads)), keys[:, :1]).squeeze(1) * (1 / heads)
+    return total * (torch.rsqrt((total * total) @ mean + 1e-5) * keys.shape[-1] ** -0.5)
 
 
 def match_tokens(metric: Tensor, sizes: Tensor | None, protected: int) -> Matching:
-    """Match tokens [batch, tokens, width] of length one by cosine; padding (size 0) and the protected match nothing.
+    """Match tokens [batch, tokens, width] of length one by cosine; the protected ones and padding match nothing.
 
-    As in the released code the even positions look for partners among the odd ones.
+    sizes: 0 at padding, or None where there is none. As in the released code the even positions look for partners among
+    the odd ones.
     """
-    even, odd = metric[:, 0::2], metric[:, 1::2]
-    scores = even @ odd.transpose(1, 2)
-    closed_even = _closed(sizes, protected, even.shape[1], 0, metric)
-    closed_odd = _closed(sizes, protected, odd.shape[1], 1, metric)
-    if closed_odd is not None:
-        scores = scores - closed_odd.unsqueeze(1)
+    if sizes is None:
+        start = protected + protected % 2
+        scores = metric[:, start::2] @ metric[:, protected + 1 - protected % 2 :: 2].transpose(1, 2)
+        score, index = scores.max(-1)
+        return Matching(start, score, index.to(metric.dtype) * 2 + (protected + 1 - protected % 2))
+    # Nothing is cut off, so that no side is empty however short the row.
+    open_to = sizes.clamp_max(1) * (torch.arange(metric.shape[1], dtype=metric.dtype) - (protected - 1)).clamp(0, 1)
+    closed = (1 - open_to) * 4
+    scores = metric[:, 0::2] @ metric[:, 1::2].transpose(1, 2) - closed[:, 1::2].unsqueeze(1)
     score, index = scores.max(-1)
-    if closed_even is not None:
-        score = score - closed_even
-    return Matching(score, index.to(metric.dtype) * 2 + 1)
-
-
-def _closed(sizes: Tensor | None, protected: int, count: int, parity: int, like: Tensor) -> Tensor | None:
-    """4 for tokens of a parity that take no part, else 0: [batch or 1, count], or None where all take part."""
-    closed = None if sizes is None else (1 - sizes[:, parity::2].clamp_max(1)) * 4
-    if protected <= parity:
-        return closed
-    position = torch.arange(count, dtype=like.dtype).unsqueeze(0) * 2 + parity
-    bars = (protected - position).clamp(0, 1) * 4
-    return bars if closed is None else torch.maximum(closed, bars)
+    return Matching(0, score - closed[:, 0::2], index.to(metric.dtype) * 2 + 1)
 
 
 def attention_bias(sizes: Tensor | None, proportional: bool, padded: bool) -> Tensor | None:
@@ -150,32 +144,36 @@ def attention_bias(sizes: Tensor | None, proportional: bool, padded: bool) -> Te
 
 
 def merge_all(
-    x: Tensor, sizes: Tensor | None, matching: Matching, count: int
+    x: Tensor, sizes: Tensor | None, matching: Matching, count: int, positions: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the `count` best pairs of each row of x [batch, tokens, width], none of which is padded.
 
-    Returns the tokens [batch, tokens - count, width], means weighted by size; their sizes; and for each token before
-    the position of the one it went into, float [batch, tokens].
+    positions: 0, 1, 2, …, float, as many as there are tokens or more. Returns the tokens [batch, tokens - count,
+    width], means weighted by size; their sizes; and for each token before the position of the one it went into, float
+    [batch, tokens].
     """
     tokens, left = x.shape[1], x.shape[1] - count
-    positions = torch.arange(tokens, dtype=x.dtype)
-    _, chosen = matching.score.topk(count, dim=1)
-    source = chosen.to(x.dtype) * 2
-    gone = _one_hot(source.unsqueeze(2), positions)  # [batch, count, tokens]
-    kept = 1 - gone.sum(1)
-    order = kept.cumsum(1) - 1
-    target = order.gather(1, matching.target.gather(1, chosen).long())
-    went = order * kept + (target.unsqueeze(1) @ gone).squeeze(1)
+    at = positions[:tokens]
+    chosen = matching.score.topk(count, dim=1)[1]
+    source = (chosen.to(x.dtype) * 2 + matching.start).unsqueeze(2)
+    target = matching.target.gather(1, chosen).unsqueeze(2)
+    ones = x.new_ones((1, count))
+    gone = _one_hot(source, at)  # [batch, count, tokens]
+    kept = 1 - (ones @ gone).squeeze(1)
+    # A token moves up by as many places as tokens before it have gone.
+    order = at - (ones @ (at - source).clamp(0, 1)).squeeze(1)
+    place = target - (target - source.transpose(1, 2)).clamp(0, 1) @ ones.transpose(0, 1)
+    went = order * kept + (place.transpose(1, 2) @ gone).squeeze(1)
     # The kept ones in order of position: of numbers that fall with the position, the largest.
-    staying = (kept * (tokens - positions)).topk(left, dim=1)[1]
-    source = source.long()
-    old = x.new_ones(x.shape[:2]) if sizes is None else sizes
-    into = _one_hot(target.unsqueeze(1), torch.arange(left, dtype=x.dtype).unsqueeze(1))  # [batch, left, count]
-    into = into * old.gather(1, source).unsqueeze(1)
-    own = old.gather(1, staying)
-    new = own + into.sum(2)
-    merged = _rows(x, staying) * (own / new).unsqueeze(2) + (into / new.unsqueeze(2)) @ _rows(x, source)
-    return merged, new, went
+    staying = (kept * (tokens - at)).topk(left, dim=1)[1]
+    into = _one_hot(place.transpose(1, 2), positions[:left].unsqueeze(1))  # [batch, left, count]
+    moved = gone @ x
+    if sizes is None:
+        new = 1 + into @ ones.transpose(0, 1)
+        return (_rows(x, staying) + into @ moved) / new, new.squeeze(2), went
+    own, heavy = sizes.gather(1, staying).unsqueeze(2), gone @ sizes.unsqueeze(2)
+    new = own + into @ heavy
+    return _rows(x, staying) * (own / new) + (into / new) @ (moved * heavy), new.squeeze(2), went
 
 
 def merge_padded(
@@ -215,9 +213,9 @@ def _one_hot(index: Tensor, positions: Tensor) -> Tensor:
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
     """x [batch, tokens, width] at index [batch, n]: one gather of whole rows, which every runtime copies at once."""
+    if x.shape[0] == 1:
+        return x.squeeze(0).index_select(0, index.squeeze(0)).unsqueeze(0)
     offset = torch.arange(x.shape[0]).unsqueeze(1) * x.shape[1]
     rows = x.flatten(0, 1).index_select(0, (index + offset).flatten())
     return rows.unflatten(0, (x.shape[0], -1))
 
-
-Match = Callable[[Tensor, Tensor | None, int], Matching]
