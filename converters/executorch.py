@@ -25,6 +25,7 @@ from ferrule.converters.executorch_weights import stored_weights
 from ferrule.converters.pte import Pte, read_pte
 from ferrule.converters.source_lines import mark_origins, source_line
 from ferrule.errors import LoweringError
+from ferrule.graph_writes import written_buffers
 from ferrule.hush import hush
 from ferrule.program import Program
 
@@ -125,12 +126,11 @@ def _write(edge: Any, path: Path, programs: Mapping[str, ExportedProgram]) -> No
 
 def _states(programs: Mapping[str, ExportedProgram]) -> list[str]:
     """Names, in the graphs, of the buffers that they write to."""
-    return [
-        spec.arg.name
-        for program in programs.values()
-        for spec in program.graph_signature.input_specs
-        if spec.target in program.graph_signature.buffers_to_mutate.values()
-    ]
+    names = []
+    for program in programs.values():
+        written = written_buffers(program)
+        names += [spec.arg.name for spec in program.graph_signature.input_specs if spec.target in written]
+    return names
 
 
 def _check_kernels(pte: Pte, programs: Mapping[str, ExportedProgram]) -> None:

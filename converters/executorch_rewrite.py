@@ -20,7 +20,7 @@ __all__ = ["fix_view_lengths", "rewrite"]
 
 
 def rewrite(program: ExportedProgram) -> None:
-    """Rewrite an ATen program in place: attention, layer norm, tanh-GELU, pooling, leading axes of length one, ranges."""
+    """Rewrite an ATen program in place: attention, layer norm, tanh-GELU, pooling, leading axes of 1, equal ranges."""
     passes: tuple[Callable[[ExportedProgram], None], ...] = (
         open_attention,  # first: it makes the matrix products whose leading axis the last pass drops
         _open_layer_norm,

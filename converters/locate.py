@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ferrule.model import Captured, Model
     from ferrule.runtime.session import Fitted
 
-__all__ = ["Divergence", "Examination", "examine", "locate"]
+__all__ = ["Divergence", "Examination", "examine", "examine_destination", "locate"]
 
 _HALF = ("coreml", "executorch-coreml")  # they compute in float16 and leave activations in float
 _EPSILON = {True: 2.0**-11, False: 2.0**-22}  # relative rounding of one op, by whether it is in float16
@@ -125,6 +125,29 @@ def examine(
     if not 0 <= index < len(proofs):
         raise InputError("FER-INP-004", f"There is no proof input {index}; there are {len(proofs)}, counted from 0.")
     return _examine(program, place, whole, capture(whole), proofs[index])
+
+
+def examine_destination(
+    model: str | Model, destination: str, recipe: str = "fp", *, index: int = 0, calibration: str | None = None
+) -> Examination:
+    """`examine` what would be built for `DEVICE[:TARGET]`, whether or not it passes its proof, and keep nothing.
+
+    Raises as `ferrule.lower` does.
+    """
+    from ferrule.flow import parse_destination
+    from ferrule.model import capture
+    from ferrule.prepare import compress
+    from ferrule.recipe import load_recipe
+    from ferrule.sources import load_model
+
+    place = parse_destination(destination)
+    if place.refusal is not None:
+        raise place.refusal
+    loaded = load_model(model) if isinstance(model, str) else model
+    whole = compress(loaded, load_recipe(recipe), calibration=calibration)
+    with TemporaryDirectory(prefix="ferrule-locate-") as folder:
+        program = _lowering(place.target, place.device.name)(capture(whole), Path(folder))
+        return examine(program, whole, device=place.device.name, index=index)
 
 
 def _given(model: str | Model | nn.Module | None) -> Model:

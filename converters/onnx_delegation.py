@@ -21,6 +21,7 @@ __all__ = ["delegation_rows", "node_origin"]
 
 _REASONS: Mapping[str, str] = {
     "MatMulIntegerToFloat": "8-bit integer kernel, weights packed when the file is loaded",
+    "QGemm": "8-bit integer kernel from int8 to int8, weights packed when the file is loaded",
     "MatMulNBits": "kernel for weights of 4 or 8 bits in blocks, packed when the file is loaded",
     "GatherBlockQuantized": "decodes the rows that are asked for",
 }

@@ -152,7 +152,7 @@ def _uses(graph: GraphProto, tensors: dict[str, TensorProto]) -> Iterator[tuple[
     aliases = {n.output[0]: n.input[0] for n in graph.node if n.op_type in ("Transpose", "Identity", "Cast")}
     for node in graph.node:
         names = [aliases.get(name, name) for name in node.input]
-        if node.op_type in ("MatMulNBits", "MatMulIntegerToFloat", "GatherBlockQuantized"):
+        if node.op_type in ("MatMulNBits", "MatMulIntegerToFloat", "QGemm", "GatherBlockQuantized"):
             yield from _coded_uses(node, names, tensors)
         elif node.op_type in ("MatMul", "Gemm"):
             for name in names[:2]:
@@ -164,7 +164,8 @@ def _uses(graph: GraphProto, tensors: dict[str, TensorProto]) -> Iterator[tuple[
 
 def _coded_uses(node: Any, names: list[str], tensors: dict[str, TensorProto]) -> Iterator[tuple[str, tuple[str, int]]]:
     attributes = {a.name: a.i for a in node.attribute}
-    kind, codes = ("embedding", names[0]) if node.op_type == "GatherBlockQuantized" else ("linear", names[1])
+    kind = "embedding" if node.op_type == "GatherBlockQuantized" else "linear"
+    codes = names[{"GatherBlockQuantized": 0, "QGemm": 3}.get(node.op_type, 1)]
     elements = _count(tensors[codes])
     if node.op_type == "MatMulNBits":
         elements = attributes["N"] * attributes["K"]

@@ -1,6 +1,7 @@
 """Coded ops as modules whose graphs are ONNX Runtime's own quantized ops, with our codes and scales in them.
 
     int8, a scale a row     x ── quantize rows ── MatMulIntegerToFloat ── scale rows, shift ── y     (onnx_rows)
+    with static ranges      x ── quantize ── QGemm ── dequantize ── y                       (onnx_static)
     int8 groups, int4       x ── MatMulNBits ── y
     embedding               indices ── GatherBlockQuantized ── y
 
@@ -15,10 +16,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ferrule.codec import Affine
+from ferrule.codec import Affine, Lookup
 from ferrule.coded import ACTIVATION_DYNAMIC
+from ferrule.converters.codec_names import LOOKUP_ADVICE, codec_name
 from ferrule.converters.coded_sites import CodedSite, float_layer
 from ferrule.converters.onnx_rows import RowLinear
+from ferrule.converters.onnx_static import StaticLinear
+from ferrule.converters.static_int8 import fit_kernels, static_refusal
 from ferrule.errors import LoweringError
 
 __all__ = ["BlockEmbedding", "BlockLinear", "layer_maker"]
@@ -37,28 +41,42 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
     """
 
     def make(site: CodedSite) -> nn.Module:
-        reason = _refusal(site)
-        if reason is not None and not expand:
+        reason, codec = _refusal(site), site.codec
+        if reason is None and isinstance(codec, Affine):
+            layer = _native_layer(site, codec)
+            notes.update(dict.fromkeys(_deviations(layer)))
+            return layer
+        if not expand:
             raise LoweringError(
                 "FER-LOW-002",
-                f"Target onnx cannot hold {_name_codec(site)} of layer {site.name!r}: {reason}.",
-                "Use w8, w8a8 or w4g32, or allow expanding to float32.",
+                f"Target onnx cannot hold {codec_name(site)} of layer {site.name!r}: {reason}.",
+                LOOKUP_ADVICE
+                if isinstance(codec, Lookup)
+                else "Use w8, w8a8, w8a8-static or w4g32, or allow expanding to float32.",
             )
-        if reason is not None:
-            notes[f"{_name_codec(site)} is expanded to float32 in the file: {reason}."] = None
-            return float_layer(site)
-        if site.kind == "embedding":
-            return BlockEmbedding(site.codec)
-        kind = RowLinear if site.codec.bits == 8 and not site.codec.group else BlockLinear
-        layer = kind(site.codec, site.bias, site.activation)
-        notes.update(dict.fromkeys(_deviations(layer)))
-        return layer
+        notes[f"{codec_name(site)} is expanded to float32 in the file: {reason}."] = None
+        return float_layer(site)
 
     return make
 
 
+def _native_layer(site: CodedSite, codec: Affine) -> nn.Module:
+    if site.kind == "embedding":
+        return BlockEmbedding(codec)
+    if site.ranges is not None:
+        fitted = fit_kernels(site)
+        assert isinstance(fitted.codec, Affine) and fitted.ranges is not None
+        return StaticLinear(fitted.codec, fitted.bias, fitted.ranges)
+    kind = RowLinear if codec.bits == 8 and not codec.group else BlockLinear
+    return kind(codec, site.bias, site.activation)
+
+
 def _refusal(site: CodedSite) -> str | None:
     """Why ONNX Runtime cannot hold the site, or None."""
+    if isinstance(site.codec, Lookup):
+        return "its kernels know no palettes"
+    if site.ranges is not None:
+        return static_refusal(site)
     bits, group = site.codec.bits, site.codec.group
     if bits not in (4, 8):
         return "its kernels hold int8 and int4"
@@ -69,19 +87,15 @@ def _refusal(site: CodedSite) -> str | None:
     return None
 
 
-def _name_codec(site: CodedSite) -> str:
-    group = f"in groups of {site.codec.group}" if site.codec.group else "per row"
-    inputs = "" if site.kind == "embedding" else f" with {'int8' if site.activation else 'float'} activations"
-    return f"int{site.codec.bits} {site.kind} weights {group}{inputs}"
-
-
-def _deviations(layer: RowLinear | BlockLinear) -> Iterator[str]:
+def _deviations(layer: nn.Module) -> Iterator[str]:
     if isinstance(layer, RowLinear):
         if layer.fine:
             yield (
                 "The float inputs of weight-only int8 layers are carried as 16-bit numbers for each row, in two parts, "
                 "so that integer kernels multiply them; ONNX Runtime would decode the weights at every run otherwise."
             )
+    elif not isinstance(layer, BlockLinear):
+        return
     elif layer.level == _INT8_COMPUTE:
         yield (
             f"ONNX Runtime rounds the inputs of int{layer.bits} layers to int8 with a symmetric scale for each block "

@@ -33,12 +33,14 @@ class Engine(Protocol):
 
     `name` says what really runs (`onnxruntime`, `coreml-reference`, …). `run` takes the name of a program in the file
     (the entry point, or `bucket_name(entry point, length)`) and inputs in the artefact's own shapes and dtypes, and
-    returns outputs in the signature's order.
+    returns outputs in the signature's order. `reset` puts states, where a target has them, back to their first values.
     """
 
     name: str
 
     def run(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+    def reset(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -117,6 +119,10 @@ class Session:
             arrays = {spec.name: _pad(spec, arrays[spec.name], bucket, signature) for spec in signature.inputs}
             program = bucket_name(entry_point, bucket)
         return Fitted(entry_point, program, arrays, lengths)
+
+    def reset(self) -> None:
+        """Forget what the artefact remembers: the next run is as the first one after opening."""
+        self.engine.reset()
 
     def close(self) -> None:
         """Release the engine, and the files of an archive."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ferrule.bundle import Bundle, check
+    from ferrule.converters.locate import locate
     from ferrule.codec import Affine
     from ferrule.difference import Difference, diff
     from ferrule.errors import FerruleError
@@ -45,6 +46,7 @@ __all__ = [
     "deploy",
     "diff",
     "load_model",
+    "locate",
     "lower",
     "pack",
     "sensitivity",
@@ -67,6 +69,7 @@ _HOME = {
     "deploy": "ferrule.flow",
     "diff": "ferrule.difference",
     "load_model": "ferrule.sources",
+    "locate": "ferrule.converters.locate",
     "lower": "ferrule.flow",
     "pack": "ferrule.flow",
     "sensitivity": "ferrule.layer_loss",

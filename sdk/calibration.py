@@ -27,6 +27,9 @@ def load_calibration(path: str | Path, model: Model, limit: int = 128) -> list[M
     import torch
 
     path = Path(path)
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError("FER-INP-008", f"Calibration file {path} {found}.", "Give .txt, .npz or .safetensors.")
     rows = _read_text(path, model, limit) if path.suffix == ".txt" else _read_arrays(path, model, limit)
     if not rows:
         raise InputError("FER-INP-007", f"Calibration file {path} holds no sample.")
@@ -90,7 +93,11 @@ def _load_arrays(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
     except Exception as error:
         raise InputError("FER-INP-008", f"Calibration file {path} cannot be read: {error}.") from error
-    raise InputError("FER-INP-008", f"Calibration file {path} is not .txt, .npz or .safetensors.")
+    raise InputError(
+        "FER-INP-008",
+        f"Calibration file {path} is not .txt, .npz or .safetensors.",
+        "Pictures and other data go into an .npz, as arrays by input name with samples along the first axis.",
+    )
 
 
 def fit_inputs(inputs: Mapping[str, Tensor], entry: EntryPoint, what: str) -> Mapping[str, Tensor]:

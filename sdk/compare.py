@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ferrule.program import Signature, TensorSpec
@@ -48,7 +48,7 @@ def compare_rows(a: Row, b: Row) -> tuple[Line, ...]:
     lines += [*_ops(a.built, b.built), *_parities(a.built, b.built)]
     if a.accuracy is not None or b.accuracy is not None:
         shares = [None if row.accuracy is None else round(100 * row.accuracy, 4) for row in (a, b)]
-        lines.append(Line("accuracy", "task accuracy", *shares, "%", 1, decides=False))
+        lines.append(_line("accuracy", "task accuracy", shares, "%", 1, decides=False))
     lines += _latencies(a.latency, b.latency)
     notes = dict.fromkeys((*a.notes, *b.notes))
     lines += [Line("notes", "note", n if n in a.notes else None, n if n in b.notes else None) for n in notes]
@@ -59,7 +59,7 @@ def _recipes(a: Built, b: Built) -> list[Line]:
     steps = ["; ".join(built.steps) or "none" for built in (a, b)]
     return [
         Line("target", "model", a.source, b.source),
-        Line("target", "techniques", *steps),
+        _line("target", "techniques", steps),
         Line("target", "cosine must reach", a.min_cosine, b.min_cosine),
     ]
 
@@ -69,14 +69,14 @@ def _sizes(a: Built, b: Built) -> list[Line]:
     stored = [{w.kind: w for w in built.program.weights} for built in (a, b)]
     for kind in dict.fromkeys((*stored[0], *stored[1])):
         found = [side.get(kind) for side in stored]
-        lines.append(Line("size", f"{kind} weights", *(w.bytes if w else None for w in found), "bytes", -1))
-        lines.append(Line("size", f"{kind} weights, elements", *(w.elements if w else None for w in found), "elements"))
+        lines.append(_line("size", f"{kind} weights", [w.bytes if w else None for w in found], "bytes", -1))
+        lines.append(_line("size", f"{kind} weights, elements", [w.elements if w else None for w in found], "elements"))
     rest = [built.size_bytes - sum(w.bytes for w in built.program.weights) for built in (a, b)]
-    return [*lines, Line("size", "graph and metadata", *rest, "bytes", -1)]
+    return [*lines, _line("size", "graph and metadata", rest, "bytes", -1)]
 
 
 def _calls(a: Built, b: Built) -> Iterable[Line]:
-    return _pair("entry points", *({k: v for k, v in _signatures(built)} for built in (a, b)))
+    return _pair("entry points", [dict(_signatures(built)) for built in (a, b)])
 
 
 def _signatures(built: Built) -> Iterable[tuple[str, str]]:
@@ -103,15 +103,15 @@ def _ops(a: Built, b: Built) -> list[Line]:
         for op in built.program.delegation:
             units[side][op.unit] += op.count
             ops[side][f"{op.op} on {op.unit}"] += op.count
-    return [*_pair("units", *units, unit="ops"), *_pair("ops", *ops, unit="ops")]
+    return [*_pair("units", units, unit="ops"), *_pair("ops", ops, unit="ops")]
 
 
 def _parities(a: Built, b: Built) -> list[Line]:
-    fields = (("cosine", "cosine, lowest", 1), ("cosine_mean", "cosine, mean", 1), ("max_abs", "max |error|", -1))
-    fields += (("fidelity", "fidelity", 1), ("inputs", "inputs", 0), ("source", "source", 0), ("engine", "engine", 0))
+    fields = [("cosine", "cosine, lowest", 1), ("cosine_mean", "cosine, mean", 1), ("max_abs", "max |error|", -1)]
+    fields += [("fidelity", "fidelity", 1), ("inputs", "inputs", 0), ("source", "source", 0), ("engine", "engine", 0)]
     sides = (a.program.parity, b.program.parity)
     return [
-        Line("parity", label, *(getattr(side, name) if side else None for side in sides), "", better)
+        _line("parity", label, [getattr(side, name) if side else None for side in sides], "", better)
         for name, label, better in fields
         if any(sides)
     ]
@@ -126,20 +126,28 @@ def _latencies(a: Latency | None, b: Latency | None) -> list[Line]:
     for name, label, unit in fields:
         sides = [getattr(side, name) if side else None for side in (a, b)]
         if any(side is not None for side in sides):
-            lines.append(Line("host latency", label, *sides, unit, -1 if unit else 0, decides=False))
+            lines.append(_line("host latency", label, sides, unit, -1 if unit else 0, decides=False))
     return lines
 
 
 def _tools(a: Built, b: Built) -> list[Line]:
     versions = [{"ferrule": built.ferrule, **built.program.tools} for built in (a, b)]
-    return _pair("tools", *versions)
+    return _pair("tools", versions)
 
 
 def _files(a: Built, b: Built) -> list[Line]:
     sides = [{n: f"{size} bytes, sha256 {digest[:12]}…" for n, (digest, size) in x.files.items()} for x in (a, b)]
-    return _pair("files", *sides)
+    return _pair("files", sides)
 
 
-def _pair(section: str, a: Mapping[str, Value], b: Mapping[str, Value], unit: str = "") -> list[Line]:
+def _line(
+    section: str, name: str, sides: Sequence[Value], unit: str = "", better: int = 0, decides: bool = True
+) -> Line:
+    a, b = sides
+    return Line(section, name, a, b, unit, better, decides)
+
+
+def _pair(section: str, sides: Sequence[Mapping[str, Value]], unit: str = "") -> list[Line]:
     """A line for each name of either side; a side that lacks it has None."""
+    a, b = sides
     return [Line(section, name, a.get(name), b.get(name), unit) for name in sorted({*a, *b})]

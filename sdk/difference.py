@@ -127,8 +127,8 @@ def _compare(a: Row | None, b: Row | None, paths: tuple[Path, Path], timing: _Ti
     if a is None or b is None:
         row = a or b
         assert row is not None
-        statuses = [side.status if side else None for side in (a, b)]
-        return Pair(_name(row, row), a, b, (Line("target", "status", *statuses),))
+        status = Line("target", "status", a.status if a else None, b.status if b else None)
+        return Pair(_name(row, row), a, b, (status,))
     rounds: tuple[Line, ...] = ()
     if timing and a.built and b.built and not (_is_interpreted(a) or _is_interpreted(b)):
         places = [
@@ -137,7 +137,7 @@ def _compare(a: Row | None, b: Row | None, paths: tuple[Path, Path], timing: _Ti
         times = _measure(places[0], places[1], timing)
         a, b = replace(a, latency=_middle(times[0])), replace(b, latency=_middle(times[1]))
         told = [", ".join(f"{found.p50:.3g}" for found in side) for side in times]
-        rounds = (Line("host latency", "p50 of each turn, ms", *told, decides=False),)
+        rounds = (Line("host latency", "p50 of each turn, ms", told[0], told[1], decides=False),)
     elif timing:
         a, b = replace(a, latency=None), replace(b, latency=None)
     lines = compare_rows(a, b)
@@ -171,5 +171,5 @@ def _measure(a: Path, b: Path, timing: _Timing) -> tuple[list[Latency], list[Lat
 def _middle(turns: Sequence[Latency]) -> Latency:
     """The median of each figure over the turns, and the sum of their runs."""
     names = ("p10", "p25", "p50", "p75", "p90", "p99", "load_ms", "peak_rss_mb")
-    middle = {name: round(float(median(getattr(turn, name) for turn in turns)), 4) for name in names}
+    middle: dict[str, Any] = {name: round(float(median(getattr(turn, name) for turn in turns)), 4) for name in names}
     return replace(turns[0], runs=sum(turn.runs for turn in turns), **middle)

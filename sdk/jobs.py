@@ -142,7 +142,8 @@ def _hold_to_bound(outcome: Outcome) -> Outcome:
         "FER-PAR-001",
         f"Cosine to the eager float32 model is {parity.cosine:.4f} at its lowest over {parity.inputs} inputs "
         f"(conversion alone: {parity.fidelity:.4f}); the recipe asks for {outcome.job.min_cosine:.4f}.",
-        "Choose a gentler recipe, give calibration data, or lower min_cosine in the recipe file.",
+        "Choose a gentler recipe, give calibration data, or lower min_cosine in the recipe file; "
+        "`ferrule check --locate --model SPEC --device DEVICE:TARGET` names the first op that diverges.",
     )
     return Outcome(outcome.job, None, error, outcome.seconds)
 

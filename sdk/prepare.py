@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from ferrule.cache_keys import prepared_key
 from ferrule.catalog import TECHNIQUES
 from ferrule.disk import copy_file, file_facts, full_disk, is_full, remove_tree
 from ferrule.errors import FerruleError, InputError, LoweringError, by_code
+from ferrule.graph_writes import remembered_buffers
 from ferrule.jobs import kill, last_words
 from ferrule.logs import logger, repeat_words
 from ferrule.recipe import Recipe, load_recipe
@@ -38,18 +41,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "compress", "main", "model_facts", "prepare", "prepare_recipes", "prepare_spec"]
 
+_ADDRESS = re.compile(rb'\\"graph_id\\": \d+')
+
 
 @dataclass(frozen=True)
 class Prepared:
     """A compressed model in a folder. facts: the manifest's `model`; formats: weight formats in the terms of profiles.
 
-    files: name -> `sha256` and `bytes`. entry: that of the cache which holds the folder, if it came from there.
+    files: name -> `sha256` and `bytes`. content: sha256 of what graphs and proof say; two models with the same one are
+    lowered to the same artefact. entry: that of the cache which holds the folder, if it came from there.
     """
 
     root: Path
     facts: Mapping[str, Any]
     formats: frozenset[str]
     files: Mapping[str, Mapping[str, Any]]
+    content: str
     entry: Entry | None = field(default=None, compare=False)
 
     @property
@@ -72,13 +79,6 @@ class Prepared:
         """Name in the bundle -> file."""
         return {name.partition("/")[2]: self.root / name for name in self.files if name.startswith("assets/")}
 
-    @property
-    def content(self) -> str:
-        """sha256 of the graphs and the proof: two models with the same one are lowered to the same artefact."""
-        wanted = [n for n in self.files if n.startswith("graphs/") or n == "proof.safetensors"]
-        told = {name: self.files[name]["sha256"] for name in wanted}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
     def known(self) -> dict[Path, Mapping[str, Any]]:
         """`files` by path."""
         return {self.root / name: row for name, row in self.files.items()}
@@ -89,12 +89,13 @@ class Prepared:
             "facts": dict(self.facts),
             "formats": sorted(self.formats),
             "files": {name: dict(row) for name, row in self.files.items()},
+            "content": self.content,
         }
 
     @staticmethod
     def from_json(data: Mapping[str, Any], root: Path) -> Prepared:
         """Rebuild from `to_json`."""
-        return Prepared(root, data["facts"], frozenset(data["formats"]), data["files"])
+        return Prepared(root, data["facts"], frozenset(data["formats"]), data["files"], data["content"])
 
 
 def compress(
@@ -157,7 +158,10 @@ def prepare(model: Model, folder: Path) -> Prepared:
     answered = with_answers(model)
     graphs = capture(answered)
     names = [spec.name for spec in graphs[model.policy.entry_point].signature.outputs]
-    proof = make_proof(answered, names)
+    # A model that writes to its inputs is captured one level deeper, on copies of them.
+    state = remembered_buffers(graphs[model.policy.entry_point].program)
+    held = dict(model.entry_points[model.policy.entry_point].module.named_buffers())
+    proof = make_proof(answered, names, [n if n in held else n.removeprefix("module.") for n in state])
     try:
         _write(folder, graphs, proof, model.assets)
     except Exception as error:
@@ -166,7 +170,7 @@ def prepare(model: Model, folder: Path) -> Prepared:
         remove_tree(folder)
         raise full_disk(folder.parent, _bytes(graphs)) from error
     files = {p.relative_to(folder).as_posix(): file_facts(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-    return Prepared(folder, model_facts(model), _formats(graphs), files)
+    return Prepared(folder, model_facts(model), _formats(graphs), files, _content(folder))
 
 
 def _write(folder: Path, graphs: Mapping[str, Captured], proof: Proof, assets: Mapping[str, Path]) -> None:
@@ -179,6 +183,21 @@ def _write(folder: Path, graphs: Mapping[str, Captured], proof: Proof, assets: M
     save_proof(proof, folder / "proof.safetensors")
     save_proof(proof.head(), folder / "bundled.safetensors")
     write_graphs(graphs, folder / "graphs")
+
+
+def _content(folder: Path) -> str:
+    """sha256 over graphs and proof, without what torch's archives hold of addresses in memory and random numbers."""
+    digest = hashlib.sha256(json.dumps(file_facts(folder / "proof.safetensors")).encode())
+    digest.update((folder / "graphs" / "signatures.json").read_bytes())
+    for path in sorted((folder / "graphs").glob("*.pt2")):
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if not name.endswith("/.data/serialization_id"):
+                    body = archive.read(name)
+                    body = _ADDRESS.sub(b"", body) if name.endswith(".json") else body
+                    digest.update(f"{name} {len(body)}\n".encode())
+                    digest.update(body)
+    return digest.hexdigest()
 
 
 def _bytes(graphs: Mapping[str, Captured]) -> int:

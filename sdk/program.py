@@ -97,6 +97,8 @@ class Parity:
     cosine: the lowest over all inputs and outputs; cosine_mean: their mean; max_abs: the largest |difference|.
     fidelity: the lowest cosine to the eager *compressed* model (what the conversion alone changed).
     inputs: how many inputs were compared; source: what they were; engine: what ran the artefact.
+    steps, control: for a model with state, over how many runs in sequence it was carried, and the artefact's highest
+    cosine over all of them to the model with a buffer put back before each; None for one without state.
     """
 
     cosine: float
@@ -106,6 +108,8 @@ class Parity:
     inputs: int
     source: str
     engine: str
+    steps: int | None = None
+    control: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from ferrule.errors import FerruleError, InputError, LoweringError, ModelError, ParityError
 from ferrule.program import Parity
+from ferrule.state import STEPS, Carrying, check_exercised, moving_buffers, stretch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,23 +31,33 @@ Arrays = Mapping[str, "NDArray[Any]"]
 
 @dataclass(frozen=True)
 class Proof:
-    """Inputs by name; the float32 model's outputs (`reference`) and the compressed one's (`compressed`), by name."""
+    """Inputs by name; the float32 model's outputs (`reference`) and the compressed one's (`compressed`), by name.
+
+    controls: for a model with state, whose inputs are steps in sequence: buffer -> the compressed model's outputs with
+    that buffer put back to its first value before each step.
+    """
 
     inputs: tuple[Arrays, ...]
     reference: tuple[Arrays, ...]
     compressed: tuple[Arrays, ...]
     source: str
+    controls: Mapping[str, tuple[Arrays, ...]] = field(default_factory=dict)
 
     def head(self) -> Proof:
         """The part that travels in a bundle."""
         size = sum(a.nbytes for a in (*self.reference[0].values(), *self.inputs[0].values()))
-        count = max(1, min(BUNDLED_INPUTS, BUNDLED_BYTES // max(1, size)))
-        return Proof(self.inputs[:count], self.reference[:count], self.compressed[:count], self.source)
+        count = max(STEPS if self.controls else 1, min(BUNDLED_INPUTS, BUNDLED_BYTES // max(1, size)))
+        controls = {name: rows[:count] for name, rows in self.controls.items()}
+        return Proof(self.inputs[:count], self.reference[:count], self.compressed[:count], self.source, controls)
 
 
-def answer(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> tuple[tuple[Tensor, ...], ...]:
+def answer(
+    module: nn.Module, inputs: Sequence[Mapping[str, Tensor]], reset: Sequence[str] = ()
+) -> tuple[tuple[Tensor, ...], ...]:
     """The eager module's outputs for each input, as flat tuples; ends early once they exceed 64 MB.
 
+    The inputs are steps in sequence: what the module remembers goes on from one to the next, but for the buffers in
+    `reset`, which get their first value back before each.
     Raises InputError FER-INP-003 if the module fails on an input, ModelError FER-MOD-002 if an output holds NaN:
     nothing could be proven against it; FER-MOD-004 if an output is no tensor.
     """
@@ -56,11 +67,14 @@ def answer(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> tuple[t
 
     module.eval()
     answers: list[tuple[Tensor, ...]] = []
+    first = {name: buffer.detach().clone() for name, buffer in module.named_buffers() if name in reset}
     size = 0
     with torch.no_grad(), unchanged(module), _plain_attention():
         for index, row in enumerate(inputs):
+            for name, buffer in first.items():
+                module.get_buffer(name).copy_(buffer)
             leaves = _call(module, index, row)
-            if any(t.is_floating_point() and bool(t.isnan().any()) for t in leaves):
+            if not reset and any(t.is_floating_point() and bool(t.isnan().any()) for t in leaves):
                 raise ModelError(
                     "FER-MOD-002",
                     f"The eager model answers NaN to proof input {index}.",
@@ -119,6 +133,8 @@ def with_answers(model: Model) -> Model:
         return model
     entry = model.entry_points[model.policy.entry_point]
     inputs = tuple(_in_order(row, entry, index) for index, row in enumerate(model.proofs()))
+    if len(inputs) < STEPS and _remembers(entry.module, inputs):
+        inputs = stretch(inputs)
     outputs = answer(entry.module, inputs)
     return replace(model, proof_inputs=inputs[: len(outputs)], proof_outputs=outputs)
 
@@ -132,21 +148,43 @@ def _in_order(row: Mapping[str, Tensor], entry: EntryPoint, index: int) -> Mappi
     return {name: row[name] for name in entry.inputs}
 
 
-def make_proof(model: Model, names: Sequence[str]) -> Proof:
-    """A proof of a (compressed) model whose `proof_outputs` are known; `names` are its outputs'."""
+def _remembers(module: nn.Module, inputs: Sequence[Mapping[str, Tensor]]) -> list[str]:
+    """Buffers that the inputs change, by name."""
+    import torch
+
+    from ferrule.model import unchanged
+
+    before = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+    module.eval()
+    with torch.no_grad(), unchanged(module), _plain_attention():
+        for index, row in enumerate(inputs):
+            _call(module, index, row)
+        return moving_buffers(module, before)
+
+
+def make_proof(model: Model, names: Sequence[str], state: Sequence[str] | None = None) -> Proof:
+    """A proof of a (compressed) model whose `proof_outputs` are known; `names` are its outputs'.
+
+    state: buffers that its graph writes to and that its outputs depend on; None finds those that the inputs change.
+    Raises ParityError FER-PAR-004 if the inputs do not show what one of them does.
+    """
+    module = model.entry_points[model.policy.entry_point].module
     compressed = model.proof_outputs
     if model.history:
-        compressed = answer(model.entry_points[model.policy.entry_point].module, model.proof_inputs)
+        compressed = answer(module, model.proof_inputs)
 
     def named(rows: tuple[tuple[Tensor, ...], ...]) -> tuple[Arrays, ...]:
         return tuple({n: t.numpy() for n, t in zip(names, row, strict=True)} for row in rows)
 
     inputs = tuple({k: v.numpy() for k, v in row.items()} for row in model.proof_inputs)
-    return Proof(inputs, named(model.proof_outputs), named(compressed), model.proof_source)
+    written = _remembers(module, model.proof_inputs[:STEPS]) if state is None else state
+    controls = {buffer: named(answer(module, model.proof_inputs, [buffer])) for buffer in written}
+    check_exercised(named(compressed), controls)
+    return Proof(inputs, named(model.proof_outputs), named(compressed), model.proof_source, controls)
 
 
 def save_proof(proof: Proof, path: Path) -> None:
-    """Write as safetensors, keys `<index>/<input|reference|compressed>/<name>`."""
+    """Write as safetensors, keys `<index>/<input|reference|compressed>/<name>`; `control:<buffer>` for controls."""
     from safetensors.numpy import save_file
 
     tensors = {
@@ -155,6 +193,7 @@ def save_proof(proof: Proof, path: Path) -> None:
             ("input", proof.inputs),
             ("reference", proof.reference),
             ("compressed", proof.compressed),
+            *((f"control:{buffer}", rows) for buffer, rows in proof.controls.items()),
         )
         for index, row in enumerate(rows)
         for name, array in row.items()
@@ -171,23 +210,36 @@ def load_proof(path: Path) -> Proof:
         source = (file.metadata() or {}).get("source", "")
         for key in sorted(file.keys()):  # noqa: SIM118  not a mapping
             index, part, name = key.split("/", 2)
-            rows[part].setdefault(int(index), {})[name] = file.get_tensor(key)
+            rows.setdefault(part, {}).setdefault(int(index), {})[name] = file.get_tensor(key)
     inputs, reference, compressed = (
         tuple(found[i] for i in sorted(found)) for found in (rows["input"], rows["reference"], rows["compressed"])
     )
-    return Proof(inputs, reference, compressed, source)
+    controls = {
+        part.partition(":")[2]: tuple(found[i] for i in sorted(found))
+        for part, found in sorted(rows.items())
+        if part.startswith("control:")
+    }
+    return Proof(inputs, reference, compressed, source, controls)
 
 
 def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] | None = None) -> Parity:
-    """Run every proof input and compare; raises ParityError FER-PAR-002 if the artefact answers NaN.
+    """Run every proof input, in sequence and from a fresh state, and compare.
+
+    Raises ParityError FER-PAR-002 if the artefact answers NaN, FER-PAR-003 for another shape, FER-PAR-006 if it loses
+    the model's state.
 
     Figures are rounded to six decimals so that a bundle does not depend on the last bits of a sum's order.
     """
     cosines: list[float] = []
     fidelities: list[float] = []
     worst = 0.0
+    carrying = Carrying()
+    if proof.controls:
+        session.reset()
     for index, row in enumerate(proof.inputs):
         outputs = _run(session, index, row)
+        if proof.controls:
+            carrying.add(outputs)
         for name, reference in proof.reference[index].items():
             found = outputs[name]
             if np.isnan(found.astype(np.float64)).any():
@@ -209,6 +261,7 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
             worst = max(worst, error)
         if progress is not None:
             progress(index + 1, len(proof.inputs))
+    control = carrying.control(proof.compressed, proof.controls) if proof.controls else None
     return Parity(
         cosine=round(min(cosines), 6),
         cosine_mean=round(float(np.mean(cosines)), 6),
@@ -217,6 +270,8 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
         inputs=len(proof.inputs),
         source=proof.source,
         engine=session.engine.name,
+        steps=len(proof.inputs) if proof.controls else None,
+        control=None if control is None else round(control, 6),
     )
 
 

@@ -123,7 +123,8 @@ def _read_file(path: Path) -> Recipe:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError("FER-REC-003", f"Recipe file {path} cannot be read: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError("FER-REC-003", f"Recipe file {path} cannot be read: {reason}.", "Check the path.") from error
     except json.JSONDecodeError as error:
         raise RecipeError("FER-REC-003", f"Recipe file {path} is not JSON: {error}.") from error
     if not isinstance(data, Mapping):

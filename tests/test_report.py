@@ -100,9 +100,34 @@ FACTS = {
 FIGURES = {  # how the page writes what the rows below hold
     *("0.987654", "0.991234", "0.0432", "0.995678", "0.98", "17 sentences", "onnxruntime"),
     *("18\u202f000", "0.018", "56.2", "3\u202f000", "5\u202f000", "12\u202f000", "5\u202f100", "25.5", "17\u202f100"),
-    *("95.30", "−0.50", "+0.50", "95.80", "4.56", "5.67", "6.78", "91.2", "73", "Test CPU", "3 cores", "Linux test"),
+    *(
+        "95.30",
+        "−0.50",
+        "+0.50",
+        "95.80",
+        "4.12",
+        "4.23",
+        "4.56",
+        "4.89",
+        "5.67",
+        "6.78",
+        "91.2",
+        "73",
+        "Test CPU",
+        "3 cores",
+        "Linux test",
+    ),
     *("96.0", "4.0", "net.py:7", "kernel of the CPU provider", "measured", "predicted", "1.23.4"),
     *("1 × tokens", "1 × 321", "tokens runs from 2 to 253", "31, 127", "w8 group=32", "hf:tiny", "Raspberry Pi 5"),
+    *(
+        "block.12.fc",
+        "0.0120",
+        "0.988000",
+        "0.0417",
+        "lose it",
+        "The other 1 layer",
+        "int8 weights, a scale for each",
+    ),
     *("Activations stay in float32.", "One head was dropped.", "eager float32", "a task", "measure it"),
 }
 
@@ -141,7 +166,7 @@ def build(tmp_path: Path) -> Path:
         folder / "accuracy.json",
         {"task": "a task", "command": "measure it", "reference": reference, "results": accuracies},
     )
-    times = {"p50": 4.56, "p90": 5.67, "p99": 6.78}
+    times = {"p10": 4.12, "p25": 4.23, "p50": 4.56, "p75": 4.89, "p90": 5.67, "p99": 6.78}
     found = {
         "engine": "onnxruntime",
         "threads": 1,
@@ -154,7 +179,18 @@ def build(tmp_path: Path) -> Path:
     write_json(
         folder / "measurements.json", {"machine": machine, "command": "measure it", "results": {"a.ferrule": found}}
     )
+    write_json(folder / "sensitivity.json", sensitivity(13))
     return folder
+
+
+def sensitivity(count: int) -> dict[str, Any]:
+    """Losses of `count` layers, of which a later one loses more."""
+    layers = [
+        {"name": f"block.{n}.fc", "kind": "linear", "elements": 64 + n, "loss": n / 1000, "cosine": 1 - n / 1000}
+        for n in range(count)
+    ]
+    told = {"model": "hf:tiny", "recipe": "w8", "metric": "1 − cosine of the outputs", "command": "lose it"}
+    return {"schema": 1, **told, "baseline": {"loss": 0.0417}, "layers": layers}
 
 
 def sign(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -188,7 +224,10 @@ def test_the_page_stands_alone_and_holds_every_figure(build: Path) -> None:
     assert text.startswith("<!DOCTYPE html>\n<html")
     assert {figure for figure in FIGURES if figure not in page.text} == set()
     assert "4 targets: 2 built, 1 refused, 1 failed." in page.text
-    assert sum(i.startswith("chart-") for i in page.ids) == 4
+    assert {i for i in page.ids if i.startswith("chart-")} == {
+        *("chart-size", "chart-latency", "chart-cosine", "chart-cosine-latency"),
+        *("chart-accuracy", "chart-accuracy-latency", "chart-sensitivity"),
+    }
     manifest = json.loads((build / "a.ferrule/manifest.json").read_text())
     assert all(name in page.text and found["sha256"] in page.text for name, found in manifest["files"].items())
 
@@ -317,7 +356,7 @@ def test_a_damaged_bundle_is_a_row_with_its_reason_and_no_figure(build: Path, da
 
 
 def test_bundles_alone_are_enough(build: Path) -> None:
-    for name in ("build.json", "accuracy.json", "measurements.json"):
+    for name in ("build.json", "accuracy.json", "measurements.json", "sensitivity.json"):
         (build / name).unlink()
     data = collect(build)
     assert [r.bundle for r in data.rows] == ["a.ferrule", "b.ferrule"] and not data.problems
@@ -327,7 +366,7 @@ def test_bundles_alone_are_enough(build: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"results": 3}', "\xff", '{"machine": {"cpu": "x"}, "task": "t"}'])
-@pytest.mark.parametrize("name", ["build.json", "accuracy.json", "measurements.json"])
+@pytest.mark.parametrize("name", ["build.json", "accuracy.json", "measurements.json", "sensitivity.json"])
 def test_an_unreadable_file_is_told_and_left_out(build: Path, name: str, content: str) -> None:
     (build / name).write_bytes(content.encode("latin-1"))
     data = collect(build)
@@ -335,6 +374,46 @@ def test_an_unreadable_file_is_told_and_left_out(build: Path, name: str, content
         assert len(data.problems) == 1 and name in data.problems[0]
     page = assert_alone(render(data))
     assert "0.987654" in page.text and all(problem in page.text for problem in data.problems)
+
+
+def test_layers_are_shown_worst_first_and_the_rest_is_counted(build: Path) -> None:
+    write_json(build / "sensitivity.json", sensitivity(33))
+    text = render(collect(build))
+    drawing = text[text.index("Loss by layer") : text.index("</figure>", text.index("Loss by layer"))]
+    named = re.findall(r">(block\.\d+\.fc)</text>", drawing)
+    assert named == [f"block.{n}.fc" for n in range(32, 2, -1)]
+    assert "3 more layers lose 0.002 or less each." in drawing
+    table = Page(text).text.partition("Sensitivity by layer")[2]
+    places = [table.index(f"block.{n}.fc", table.index("Cosine")) for n in range(32, -1, -1)]
+    assert places == sorted(places)
+
+
+def test_measurements_of_older_versions_have_no_lower_end(build: Path) -> None:
+    path = build / "measurements.json"
+    data = json.loads(path.read_text())
+    for name in ("p10", "p25", "p75"):
+        del data["results"]["a.ferrule"]["latency_ms"][name]
+    write_json(path, data)
+    found = collect(build)
+    assert not found.problems and found.rows[0].latency and found.rows[0].latency.p10 is None
+    assert "p50 where p10 was not kept" in Page(render(found)).text
+
+
+def test_reasons_are_grouped_with_their_source_lines(tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    ops = tuple(OpRow("Add", "cpu:builtin", "no kernel", n, f"net.py:{n}", "measured") for n in range(1, 7))
+    add_bundle(folder, "a.ferrule", replace(PROGRAM, delegation=(*ops, OpRow("Mul", "cpu:builtin", "no kernel", 30))))
+    page = assert_alone(render(collect(folder)))
+    assert "Mul × 30, Add × 21" in page.text
+    assert "net.py:6 × 6, net.py:5 × 5, net.py:4 × 4, net.py:3 × 3, 2 more below" in page.text
+
+
+def test_models_of_one_folder_have_charts_of_their_own(build: Path) -> None:
+    add_bundle(build, "c.ferrule", facts={**FACTS, "model": {"source": "hf:other"}})
+    data = collect(build)
+    page = assert_alone(render(data))
+    assert data.sources == ("hf:tiny", "hf:other") and {"chart-size-1", "chart-size-2"} <= set(page.ids)
+    assert ("td", "data-label", "Model") in page.attributes
 
 
 def test_numbers_that_are_none_are_refused(build: Path) -> None:

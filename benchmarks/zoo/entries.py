@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.zoo.checkpoints import hf_model, text_model
 from benchmarks.zoo.lively import enliven
 from benchmarks.zoo.speech import Keywords, Separator, encoder_model, own
-from benchmarks.zoo.vision import FPN, UNet, picture_model, timm_model
+from benchmarks.zoo.vision import FPN, UNet, mixer_model, picture_model, poolformer_model, timm_model
 from ferrule.model import Model
 
 __all__ = ["ENTRIES", "Entry"]
@@ -60,13 +60,13 @@ ENTRIES: dict[str, Entry] = {
         Entry("vit", "vision", timm_model("vit_tiny_patch16_224", img_size=64, embed_dim=48, depth=2, num_heads=3)),
         Entry("swin", "vision", timm_model("swin_tiny_patch4_window7_224", **_WINDOWED)),
         Entry("swin-v2", "vision", timm_model("swinv2_tiny_window8_256", **_WINDOWED)),
-        Entry("mlp-mixer", "vision", timm_model("gmixer_12_224", img_size=64)),
+        Entry("mlp-mixer", "vision", mixer_model),
         Entry(
             "pvt-v2",
             "vision",
             timm_model("pvt_v2_b0", depths=(1, 1, 1, 1), embed_dims=(16, 32, 48, 64), num_heads=(1, 2, 4, 8)),
         ),
-        Entry("poolformer", "vision", timm_model("poolformer_s12")),
+        Entry("poolformer", "vision", poolformer_model),
         Entry("mobilevit", "vision", timm_model("mobilevit_xxs")),
         Entry("dinov2", "vision", hf_model("Dinov2Model", **_PATCHES)),
         Entry("clip-vision", "vision", hf_model("CLIPVisionModel", **_PATCHES, intermediate_size=128)),

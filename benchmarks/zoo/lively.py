@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["enliven"]
+__all__ = ["enliven", "settle"]
 
 
 def enliven(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -14,7 +14,7 @@ def enliven(module: nn.Module, seed: int = 0) -> nn.Module:
     Fresh networks hide most of themselves: layer scales of 1e-6, last norms of zero and embeddings of deviation 0.02
     leave the residual stream nearly untouched by whole blocks, and a conversion that broke them would still agree.
     Matrices and kernels get the deviation 1 / sqrt(fan in), embeddings 1, scales lie in [0.5, 1.5], offsets around
-    zero, and the running statistics of norms are those of data that were never standardised.
+    zero. Networks with batch norms need `settle` afterwards.
     """
     generator = torch.Generator().manual_seed(seed)
     tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
@@ -22,11 +22,6 @@ def enliven(module: nn.Module, seed: int = 0) -> nn.Module:
         for name, parameter in module.named_parameters():
             if parameter.is_floating_point():
                 parameter.copy_(_draw(name, parameter, id(parameter) in tables, generator))
-        for name, buffer in module.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
-            elif name.endswith("running_var"):
-                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
     return module.eval()
 
 
@@ -41,3 +36,14 @@ def _draw(name: str, parameter: Tensor, table: bool, generator: torch.Generator)
     if name.endswith("bias") or (constant and bool(parameter.flatten()[0] == 0)):
         return noise * 0.1
     return torch.rand(parameter.shape, generator=generator) + 0.5
+
+
+def settle(module: nn.Module, inputs: Tensor) -> nn.Module:
+    """Give batch norms the statistics of a batch of inputs, in place; in others an answer fades to a constant."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        module(inputs)
+    return module.eval()

@@ -8,17 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.zoo.lively import enliven
+from benchmarks.zoo.lively import enliven, settle
 from ferrule.model import EntryPoint, Model
 from ferrule.sources.torchvision_ops import declare_torchvision_ops
 from ferrule.sources.vision import pictures
 
-__all__ = ["FPN", "UNet", "picture_model", "timm_model"]
+__all__ = ["FPN", "UNet", "mixer_model", "picture_model", "poolformer_model", "timm_model"]
 
 
 def picture_model(name: str, module: nn.Module, side: int = 64, channels: int = 3, count: int = 6) -> Model:
-    """A module of one square picture, proven on synthetic ones."""
-    inputs = tuple({"image": torch.from_numpy(p)} for p in pictures(count, (channels, side, side)))
+    """A module of one square picture, proven on synthetic ones, from which its batch norms have their statistics."""
+    seen = [torch.from_numpy(p) for p in pictures(count, (channels, side, side))]
+    settle(module, torch.cat(seen))
+    inputs = tuple({"image": p} for p in seen)
     return Model(
         {"forward": EntryPoint(module, inputs[0])},
         source=f"zoo:{name}",
@@ -39,6 +41,37 @@ def timm_model(architecture: str, side: int = 64, **options: Any) -> Callable[[s
         return picture_model(name, enliven(module), side)
 
     return build
+
+
+def mixer_model(name: str) -> Model:
+    """An MLP-Mixer of two blocks; timm's named ones have fixed sizes."""
+    declare_torchvision_ops()
+    from timm.models.mlp_mixer import MlpMixer
+
+    return picture_model(
+        name, enliven(MlpMixer(img_size=64, patch_size=16, embed_dim=64, num_blocks=2, num_classes=10))
+    )
+
+
+def poolformer_model(name: str) -> Model:
+    """A PoolFormer of five blocks; timm's named ones have fixed sizes."""
+    declare_torchvision_ops()
+    from timm.layers import GroupNorm1
+    from timm.models.metaformer import MetaFormer, Pooling
+
+    module = MetaFormer(
+        depths=(1, 1, 2, 1),
+        dims=(16, 32, 48, 64),
+        token_mixers=Pooling,
+        norm_layers=GroupNorm1,
+        mlp_act=nn.GELU,
+        layer_scale_init_values=1e-5,
+        res_scale_init_values=None,
+        use_mlp_head=False,
+        num_classes=10,
+        downsample_norm=None,
+    )
+    return picture_model(name, enliven(module))
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

@@ -1,8 +1,8 @@
 """Our coded ops in MIL, as translations for coremltools' registry.
 
-    affine        constexpr_blockwise_shift_scale(codes, scales) ─▶ linear, gather
-    lookup        constexpr_lut_to_dense(indices, palettes) ─▶ linear, gather ─▶ × scales of the rows, if any
-    static        quantize ─▶ dequantize ─▶ the linear layer ─▶ quantize ─▶ dequantize
+affine        constexpr_blockwise_shift_scale(codes, scales) ─▶ linear, gather
+lookup        constexpr_lut_to_dense(indices, palettes) ─▶ linear, gather ─▶ × scales of the rows, if any
+static        quantize ─▶ dequantize ─▶ the linear layer ─▶ quantize ─▶ dequantize
 """
 
 from __future__ import annotations

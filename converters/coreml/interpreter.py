@@ -36,10 +36,10 @@ def run(
 
     `inputs` must have the program's names, dtypes and shapes exactly. `state` holds the function's states by
     name and is updated in place, so that the next call goes on from it; states that are missing start as
-    zeros; an error leaves it untouched. `watch` receives every value that the run makes, in order. Raises LoweringError: FER-MIL-001 for an op that is not known
-    (checked over the whole program before anything is computed), FER-MIL-002 for a damaged package,
-    FER-MIL-003 for a function that is not there, FER-MIL-004 for an op that cannot be computed; and
-    InputError: FER-INP-041 (names), FER-INP-042 (dtypes), FER-INP-043 (shapes).
+    zeros; an error leaves it untouched. `watch` receives every value that the run makes, in order.
+    Raises LoweringError: FER-MIL-001 for an op that is not known (checked over the whole program before anything
+    is computed), FER-MIL-002 for a damaged package, FER-MIL-003 for a function that is not there, FER-MIL-004 for
+    an op that cannot be computed; and InputError: FER-INP-041 (names), FER-INP-042 (dtypes), FER-INP-043 (shapes).
     """
     found = _find(program, function)
     _check_kinds(program)

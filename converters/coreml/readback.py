@@ -53,8 +53,8 @@ def describe(
 ) -> tuple[OpRow, ...]:
     """Where each op of the programs can run, constexpr ops included; predicted, as Core ML chooses at load.
 
-    sources: function -> name of a value -> the user's source line.
-    Sources: coremltools' guide "Typed Execution" (the Neural Engine computes in float16 only), Apple's answer
+    sources: function -> name of a value -> the user's source line. The rules come from
+    coremltools' guide "Typed Execution" (the Neural Engine computes in float16 only), Apple's answer
     on ranges of lengths (developer.apple.com/forums/thread/724930), and the device's profile.
     """
     units = "|".join(unit for unit in ("ane", "gpu", "cpu") if unit in device.targets[target].units)
@@ -66,7 +66,10 @@ def describe(
         types |= {value.name: value.type for op in function.ops if op.kind != "const" for value in op.outputs}
         for op in function.ops:
             if op.kind != "const":
-                source = sources.get(function.name, {}).get(op.outputs[0].name, "")
+                known = sources.get(function.name, {})
+                # What writes a state makes no value: it belongs to the one that it reads.
+                names: list[Operand] = [value.name for value in op.outputs] or [o for os in op.params.values() for o in os]
+                source = next((known[name] for name in names if isinstance(name, str) and name in known), "")
                 rows[op.kind, *_unit(op, types, units, advice), source] += 1
     return tuple(OpRow(kind, unit, reason, count, source) for (kind, unit, reason, source), count in rows.items())
 

@@ -39,6 +39,8 @@ class _Runner(Protocol):
 
     def predict(self, call: _Call, inputs: dict[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]: ...
 
+    def reset(self) -> None: ...
+
 
 def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int) -> _Engine:
     """Open an .mlpackage, or a .pte of Core ML delegates (its packages go to a temporary folder).
@@ -100,6 +102,10 @@ class _Engine:
         """The package's function behind a program."""
         return self.calls[program].function
 
+    def reset(self) -> None:
+        """States begin at zero again."""
+        self.runner.reset()
+
     def close(self) -> None:
         """Remove what was unpacked."""
         if self.folder is not None:
@@ -117,6 +123,9 @@ class _Reference:
     def predict(self, call: _Call, inputs: dict[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         state = self.states.setdefault((call.package, call.function), {})
         return run(self.programs[call.package], inputs, call.function, state)
+
+    def reset(self) -> None:
+        self.states.clear()
 
 
 @dataclass
@@ -141,6 +150,9 @@ class _CoreML:
         model, state = self.models[key]
         made: Mapping[str, NDArray[Any]] = model.predict(inputs, state=state)
         return made
+
+    def reset(self) -> None:
+        self.models = {k: (m, None if s is None else m.make_state()) for k, (m, s) in self.models.items()}
 
 
 def _programs(entry_points: Mapping[str, Signature]) -> dict[str, Signature]:

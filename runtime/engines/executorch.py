@@ -45,6 +45,10 @@ class ExecutorchEngine:
         outputs = self._methods[program](tensors, clone_outputs=True)
         return [output.numpy() for output in outputs]
 
+    def reset(self) -> None:
+        """Drop the methods: one that is loaded again begins with the file's own values."""
+        self._methods.clear()
+
     def close(self) -> None:
         """Drop the methods, then the program that they point into."""
         self._methods.clear()

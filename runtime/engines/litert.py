@@ -56,6 +56,9 @@ class LiteRtEngine:
         results = self._runners[program](**inputs)
         return [results[name] for name in self._outputs[program]]
 
+    def reset(self) -> None:
+        """Nothing: the artefact keeps no state."""
+
     def close(self) -> None:
         """Release the interpreter and its memory."""
         self._runners.clear()

@@ -29,6 +29,9 @@ class OnnxEngine:
         results: list[NDArray[Any]] = self._sessions[program].run(self._outputs[program], dict(inputs))
         return results
 
+    def reset(self) -> None:
+        """Nothing: the artefact keeps no state."""
+
     def close(self) -> None:
         """Drop the sessions, and with them their memory."""
         self._sessions.clear()

@@ -100,7 +100,7 @@ def _print_pair(pair: Pair) -> None:
         )
         return
     lines = select_lines(pair)
-    rows = [
+    rows: list[list[str | Text]] = [
         [line.section, line.name, *(format_value(side, line.unit) for side in (line.a, line.b)), _change(line)]
         for line in lines
         if line.section != "notes"

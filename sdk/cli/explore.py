@@ -20,7 +20,7 @@ READERS = {".tflite": ("", ""), ".onnx": ("model_explorer_onnx", "model-explorer
 
 @click.command("explore")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="Port to serve on.")
 @click.option("--no-browser", is_flag=True, help="Serve only; open the address yourself.")
 def command(bundle: Path, port: int, no_browser: bool) -> int:
     """Open the graph of BUNDLE in Google's Model Explorer, in a browser on this machine; Ctrl-C ends it.

@@ -124,7 +124,8 @@ def draw_sensitivity(found: Sensitivity, key: str = "sensitivity") -> Chart:
     axes.ticklabel_format(axis="x", style="plain" if top >= 1e-3 else "sci", scilimits=(0, 0), useMathText=False)
     axes.locator_params(axis="x", nbins=5)
     rest = found.ranked[MOST_LAYERS:]
-    left = f" {len(rest)} more layers lose {format_error(rest[0].loss)} or less each." if rest else ""
+    told = "1 more layer loses" if len(rest) == 1 else f"{len(rest)} more layers lose"
+    left = f" {told} {format_error(rest[0].loss)} or less each." if rest else ""
     caption = f"Each bar: {found.metric}, with only this layer compressed by {found.recipe}.{left}"
     alt = "; ".join(f"{layer.name}: {format_error(layer.loss)}" for layer in shown)
     svg = to_svg(figure, key, f"Loss by layer, worst first. {alt}.")

@@ -113,7 +113,7 @@ def _show_pair(number: int, pair: Pair) -> Markup:
         rows.append([line.section, line.name, *values, describe_change(line)])
     columns: list[Column] = [("Part", "t"), ("What", "t"), ("A", "v"), ("B", "v"), ("Change", "n")]
     parts = [element("h2", f"{pair.name}: {_verdict(pair)}"), _sizes(number, pair)]
-    parts.append(table(columns, rows, f"Lines of {pair.name}"))
+    parts.append(table(columns, rows, f"Lines of {pair.name}", stacked=True))
     same = sum(not line.changed for line in pair.lines)
     parts.append(element("p", f"{same} of {len(pair.lines)} things compared are the same.", class_="note"))
     return element("section", join(parts), id=f"pair-{number}")

@@ -132,7 +132,9 @@ def read_latency(found: Json) -> Latency:
     """A row of `measurements.json`, which is what `ferrule measure --json` prints."""
     times = found["latency_ms"]
     length = found.get("length")
-    optional = {name: _finite(times[name]) for name in ("p10", "p25", "p75") if times.get(name) is not None}
+    optional: dict[str, Any] = {
+        name: _finite(times[name]) for name in ("p10", "p25", "p75") if times.get(name) is not None
+    }
     return Latency(
         engine=str(found["engine"]),
         threads=int(found["threads"]),

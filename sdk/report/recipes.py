@@ -45,17 +45,21 @@ def _numbers(rows: Sequence[Row]) -> Markup:
 
 def show_sensitivity(found: Sensitivity, figure: Markup) -> Markup:
     """What is lost when one layer at a time is compressed: the chart, then each layer, worst first."""
-    lead = element("p", f"{found.model}, recipe {found.recipe}, {len(found.layers)} layers. Lower is better.")
+    lead = element("p", f"{found.model}, recipe {found.recipe}, {_count(len(found.layers))}. Lower is better.")
     if not found.layers:
         return join([lead, element("p", "The file names no layer.")])
     ranked = found.ranked
     parts = [lead, figure, _layers(ranked[:OPEN_LAYERS], found, "Layers that lose most")]
     if len(ranked) > OPEN_LAYERS:
         rest = _layers(ranked[OPEN_LAYERS:], found, "The other layers")
-        parts.append(element("details", element("summary", f"The other {len(ranked) - OPEN_LAYERS} layers"), rest))
+        parts.append(element("details", element("summary", f"The other {_count(len(ranked) - OPEN_LAYERS)}"), rest))
     note = f"Loss: {found.metric}. Baseline: {format_error(found.baseline)}. Measured: "
     parts.append(element("p", note, element("code", found.command), class_="note"))
     return join(parts)
+
+
+def _count(layers: int) -> str:
+    return f"{format_count(layers)} layer{'' if layers == 1 else 's'}"
 
 
 def _layers(layers: Sequence[LayerLoss], found: Sensitivity, label: str) -> Markup:

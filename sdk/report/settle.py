@@ -49,6 +49,8 @@ def _settle_parity(found: Parity) -> Parity:
         inputs=to_count(found.inputs),
         source=str(found.source),
         engine=str(found.engine),
+        steps=None if found.steps is None else to_count(found.steps),
+        control=None if found.control is None else float(found.control),
     )
 
 

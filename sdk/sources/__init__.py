@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,4 +49,16 @@ def find_source(spec: str) -> tuple[str, str]:
     if colon and path.endswith(".py") and function:
         return "ferrule.sources.python_file", spec
     forms = "; ".join(f"{form} ({what})" for form, what in FORMS.items())
-    raise SourceError("FER-SRC-001", f"{spec!r} is not a model spec; the forms are: {forms}.")
+    raise SourceError("FER-SRC-001", f"{spec!r} is not a model spec; the forms are: {forms}.", _meant(spec))
+
+
+def _meant(spec: str) -> str:
+    """What a spec without its form probably stands for."""
+    if spec.endswith(".py"):
+        return f"Name the function too: {spec}:FUNCTION."
+    if (Path(spec) / "config.json").is_file():
+        return f"Did you mean 'hf:{spec}'?"
+    from ferrule.sources.sample import SAMPLES
+
+    close = get_close_matches(spec.removeprefix("sample"), SAMPLES, n=1)
+    return f"Did you mean 'sample:{close[0]}'?" if close else ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,13 @@ def load(spec: str) -> Model:
     if not path.is_file():
         raise SourceError("FER-SRC-002", f"{path} does not exist.", "Give FILE.py:FUNCTION.")
     with _importing_from(path.resolve().parent):
-        function = getattr(_import(path), name, None)
+        module = _import(path)
+        function = getattr(module, name, None)
         if not callable(function):
-            raise SourceError("FER-SRC-002", f"{path} has no function {name!r}.")
+            there = [key for key, value in vars(module).items() if _is_own(value, module.__name__)]
+            close = get_close_matches(name, there, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(there) or 'none'}."
+            raise SourceError("FER-SRC-002", f"{path} has no function {name!r}.", hint)
         try:
             returned = function()
         except FerruleError:
@@ -34,6 +40,11 @@ def load(spec: str) -> Model:
         except (Exception, SystemExit) as error:
             raise SourceError("FER-SRC-003", f"{spec} raised {type(error).__name__}: {error}") from error
     return _as_model(spec, path, name, returned)
+
+
+def _is_own(value: object, module: str) -> bool:
+    """Whether a function was written in the file, not imported into it."""
+    return isfunction(value) and value.__module__ == module
 
 
 @contextmanager

@@ -16,13 +16,14 @@ import pytest
 pytest.importorskip("executorch")
 torch = pytest.importorskip("torch")
 
-from ferrule.codec import encode_affine  # noqa: E402
-from ferrule.coded import CodedEmbedding, CodedLinear  # noqa: E402
+from ferrule.codec import Range, encode_affine  # noqa: E402
+from ferrule.coded import ACTIVATION_STATIC, CodedEmbedding, CodedLinear  # noqa: E402
 from ferrule.converters.executorch import lower  # noqa: E402
 from ferrule.converters.pte import read_pte  # noqa: E402
 from ferrule.device_profiles import load  # noqa: E402
 from ferrule.errors import BundleError, LoweringError  # noqa: E402
 from ferrule.model import Dim, EntryPoint, Model, as_model, capture  # noqa: E402
+from ferrule.palette import encode_lookup  # noqa: E402
 from ferrule.program import Program  # noqa: E402
 from ferrule.runtime.session import Session, open_program  # noqa: E402
 
@@ -172,6 +173,143 @@ def test_expand_decodes_and_says_so(tmp_path: Path) -> None:
     assert _bytes(program, "linear") == 4 * (51 * 70 + 70 * 33)
 
 
+def _static(inputs: int, outputs: int, x: Any, bias: bool = True, bits: int = 8, group: int = 0) -> CodedLinear:
+    """A static layer whose ranges clip a little, as calibrated ones do."""
+    plain = _coded(inputs, outputs, bits, group, 0, bias)
+    y = functional.linear(x, plain.weight, plain.bias)
+    ranges = [Range.between(0.9 * float(v.min()), 0.9 * float(v.max())) for v in (x, y)]
+    return CodedLinear(plain.codec, plain.bias, ACTIVATION_STATIC, (ranges[0], ranges[1]))
+
+
+def _steps(found: np.ndarray, wanted: Any, layer: CodedLinear) -> np.ndarray:
+    """Differences in steps of the layer's output."""
+    assert found.shape == tuple(wanted.shape)
+    return np.abs(found - wanted.detach().numpy()) / layer.ranges[2]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(40, 51), (2, 20, 51), (2, 3, 7, 51)])
+def test_static_layer_differs_by_a_step_where_sums_lie_between_two(
+    shape: tuple[int, ...], bias: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    x = torch.randn(*shape)
+    layer = _static(51, 70, x, bias)
+    program = _lower(as_model(layer, {"x": x}), tmp_path)
+    with _session(program, tmp_path) as session:
+        steps = _steps(session.run({"x": x.numpy()})["output"], layer(x), layer)
+    # Sums are the same integers but for a bias rounded to half of one; only those half-way between steps may turn.
+    assert steps.max() < 1.01 and (steps > 0.01).mean() < 0.005
+    assert _bytes(program, "linear") == 51 * 70 + 4 * 70
+    (method,) = read_pte(tmp_path / program.main).methods
+    assert method.instructions == (("delegate", "XnnpackBackend"),)
+
+
+class StaticBlock(nn.Module):
+    """Two layers that read the same tensor, slices between ranges, a weight-only layer behind a static one."""
+
+    def __init__(self, x: Any) -> None:
+        super().__init__()
+        self.query, self.key = _static(96, 96, x), _static(96, 96, x, bias=False)
+        self.mix = _static(48, 64, self.gate(x))
+        self.plain = _coded(64, 33, 8, 0, 0, bias=False)
+        self.last = _static(33, 33, self.plain(self.mix(self.gate(x))))
+
+    def gate(self, x: Any) -> Any:
+        return self.query(x)[..., :48] * torch.sigmoid(self.key(x)[..., 48:])
+
+    def forward(self, x: Any) -> Any:
+        return self.last(self.plain(self.mix(self.gate(x)))[:, 1:])
+
+
+def test_static_layers_share_their_input_and_mix_with_others(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    x = torch.randn(1, 40, 96)
+    module = StaticBlock(x).eval()
+    model = Model({"forward": EntryPoint(module, {"x": x}, {"x": {1: Dim("tokens", 3, 40)}})}, source="test")
+    program = _lower(model, tmp_path)
+    with _session(program, tmp_path) as session:
+        for length in (40, 9):
+            part = x[:, :length]
+            steps = _steps(session.run({"x": part.numpy()})["output"], module(part), module.last)
+            assert steps.max() < 2.01 and (steps > 0.01).mean() < 0.05
+    units = {row.op: row.unit for row in program.delegation}
+    assert units["aten.linear"] == "cpu:xnnpack" and _portable(program) <= {"python.sub", "aten.sym_size"}
+    assert sum(r.count for r in program.delegation if r.op.endswith(".quantize_per_tensor")) == 3 + 4
+    elements = {w.kind: w.elements for w in program.weights}
+    assert elements["linear"] == 2 * 96 * 96 + 64 * 48 + 33 * 64 + 33 * 33
+    (tmp_path / "again").mkdir()
+    _lower(model, tmp_path / "again")
+    assert (tmp_path / "model.pte").read_bytes() == (tmp_path / "again" / "model.pte").read_bytes()
+
+
+class Between(nn.Module):
+    """Views and slices between a range and another, which XNNPACK takes on int8 only where the ranges are equal."""
+
+    def __init__(self, x: Any, relu: bool) -> None:
+        super().__init__()
+        self.first, self.relu = _static(16, 24, x), relu
+        self.second = _static(8, 8, self.middle(x) * 2)
+
+    def middle(self, x: Any) -> Any:
+        y = self.first(x)
+        return torch.relu(y)[:, :8] if self.relu else y.view(-1, 8)
+
+    def forward(self, x: Any) -> Any:
+        return self.second(self.middle(x))
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_what_stands_between_two_ranges_stays_float(relu: bool, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    x = torch.randn(6, 16)
+    module = Between(x, relu).eval()
+    program = _lower(as_model(module, {"x": x}), tmp_path)
+    with _session(program, tmp_path) as session:
+        steps = _steps(session.run({"x": x.numpy()})["output"], module(x), module.second)
+    assert steps.max() < 2.01 and (steps > 0.01).mean() < 0.05
+    assert not _portable(program)
+
+
+def test_static_bias_beyond_int32_and_output_that_is_always_zero(tmp_path: Path) -> None:
+    x = torch.randn(20, 16)
+    weight = torch.cat([torch.zeros(1, 16), torch.full((1, 16), 1e-6), torch.randn(2, 16)])
+    ranges = Range.between(-3, 3), Range.between(-6, 6)
+    layer = CodedLinear(encode_affine(weight, 8), torch.tensor([5.0, -5.0, 0.5, 0.0]), ACTIVATION_STATIC, ranges)
+    silent = CodedLinear(layer.codec, None, ACTIVATION_STATIC, (ranges[0], Range.between(0, 0)))
+    program = _lower(as_model(layer, {"x": x}), tmp_path)
+    with _session(program, tmp_path) as session:
+        assert _steps(session.run({"x": x.numpy()})["output"], layer(x), layer).max() < 1.01
+    program = _lower(as_model(silent, {"x": x}), tmp_path)
+    with _session(program, tmp_path) as session:
+        assert np.isfinite(session.run({"x": x.numpy()})["output"]).all()
+
+
+@pytest.mark.parametrize("group", [0, 32])
+def test_static_int4_is_refused(group: int, tmp_path: Path) -> None:
+    x = torch.randn(2, 64)
+    with pytest.raises(LoweringError, match="static int8 activations.*take int8 weights only") as caught:
+        _lower(as_model(_static(64, 10, x, bits=4, group=group), (x,)), tmp_path)
+    assert caught.value.code == "FER-LOW-002"
+
+
+def test_palettes_are_refused_or_expanded(tmp_path: Path) -> None:
+    codec = encode_lookup(torch.randn(32, 20), 4, group=16)
+    for layer, x in (
+        (CodedLinear(codec, torch.randn(32), 0), torch.randn(3, 20)),
+        (CodedEmbedding(codec), torch.tensor([3, 31])),
+    ):
+        model = as_model(nn.Sequential(layer), {"input": x})
+        with pytest.raises(LoweringError, match="4-bit palette indices of .* weights of layer '0'") as caught:
+            _lower(model, tmp_path)
+        assert caught.value.code == "FER-LOW-002" and "Core ML" in caught.value.hint
+        program = _lower(model, tmp_path, expand=True)
+        assert "expanded to float32" in program.notes[0]
+        with _session(program, tmp_path) as session:
+            y = session.run({"input": x.numpy()})["output"]
+        np.testing.assert_allclose(y, layer(x).numpy(), atol=1e-5)
+
+
 def test_unknown_kernel_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(LoweringError, match=r"special_bessel_j0.*test_executorch\.py:\d+") as caught:
         _lower(as_model(Bessel(), (torch.randn(2, 3),)), tmp_path)
@@ -182,6 +320,22 @@ def test_a_bare_sequential_whose_weights_are_named_by_numbers(tmp_path: Path) ->
     layers = (torch.nn.Conv1d(3, 8, 3), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Flatten())
     module = torch.nn.Sequential(*layers, torch.nn.Linear(48, 4)).eval()
     _check(module, {"input": torch.randn(1, 3, 8)}, tmp_path)
+
+
+def test_a_state_begins_with_its_value(tmp_path: Path) -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("total", torch.full((1, 4), 3.0))
+
+        def forward(self, x: Any) -> Any:
+            self.total.add_(x)
+            return self.total * 2
+
+    program = _lower(as_model(Sum(), (torch.ones(1, 4),)), tmp_path)
+    with _session(program, tmp_path) as session:
+        sums = [session.run({"x": np.ones((1, 4), np.float32)})["output"][0, 0] for _ in range(3)]
+    assert sums == [8, 10, 12]
 
 
 def test_a_weight_that_is_returned_is_refused(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ferrule.codec import Affine, encode_affine
-from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
+from ferrule.codec import Affine, Range, encode_affine, stored_bytes
+from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, ACTIVATION_STATIC, CodedEmbedding, CodedLinear
 from ferrule.converters.coreml.interpreter import list_misdeclared
 from ferrule.converters.coreml.mil import load as read_package
 from ferrule.converters.executorch_coreml import extract_mlpackages, lower, read_methods
 from ferrule.device_profiles import load
 from ferrule.errors import BundleError, DeviceError, LoweringError
 from ferrule.model import Dim, EntryPoint, Model, as_model, capture
+from ferrule.palette import encode_lookup
 from ferrule.program import Program
 from ferrule.runtime.session import Session, open_program
 
@@ -198,6 +199,41 @@ def test_several_entry_points_share_their_weights(tmp_path: Path) -> None:
         x = torch.randn(rows, 256)
         assert cosine(session.run({"x": x.numpy()}, name)["output"], eager(layer, x)) > 0.99999
     session.close()
+
+
+@pytest.mark.parametrize(("bits", "group", "scaled"), [(1, 0, False), (3, 17, True), (4, 16, False), (6, 5, True)])
+def test_palettes_stay_palettes_in_the_delegate(tmp_path: Path, bits: int, group: int, scaled: bool) -> None:
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            table, weight = torch.randn(102, 67), torch.randn(130, 67) / 8
+            self.table = CodedEmbedding(encode_lookup(table, bits, group, scaled))
+            self.mix = CodedLinear(encode_lookup(weight, bits, group, scaled), torch.ones(130), ACTIVATION_NONE)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            y: Tensor = self.mix(self.table(ids))
+            return y
+
+    torch.manual_seed(0)
+    module, ids = Words().eval(), torch.tensor([[0, 7, 101]])
+    program, session = build(tmp_path, module, ids)
+    out = session.run({"ids": ids.numpy()})["output"]
+    session.close()
+    sizes = {w.kind: (w.elements, w.bytes) for w in program.weights}
+    assert cosine(out, eager(module, ids)) > 0.99999
+    assert sizes["linear"] == (130 * 67, stored_bytes(module.mix.codec))
+    assert sizes["embedding"] == (102 * 67, stored_bytes(module.table.codec))
+
+
+def test_static_activations_are_pairs_in_the_delegate(tmp_path: Path) -> None:
+    ranges = (Range(2.0**-5, 3), Range(2.0**-5, -7))
+    layer = CodedLinear(affine(130, 67, 8, 0), torch.linspace(-1, 1, 130), ACTIVATION_STATIC, ranges)
+    x = torch.randn(20, 67, generator=torch.Generator().manual_seed(4)).half().float()
+    program, session = build(tmp_path, layer, x)
+    steps = (session.run({"x": x.numpy()})["output"] - eager(layer, x).numpy()) / ranges[1].scale
+    session.close()
+    assert abs(steps).max() <= 1 and (steps == 0).mean() > 0.97
+    assert sum(row.count for row in program.delegation if row.op == "quantize") == 2
 
 
 def test_an_input_that_nothing_reads_stays_in_the_signature(tmp_path: Path) -> None:

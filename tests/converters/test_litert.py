@@ -14,14 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ferrule.codec import Affine, encode_affine
-from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
+from ferrule.codec import Affine, Range, encode_affine
+from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, ACTIVATION_STATIC, CodedEmbedding, CodedLinear
 from ferrule.converters.buckets import bucket_lengths
 from ferrule.converters.litert import lower
 from ferrule.converters.litert_flatbuffer import op_name, read_model
 from ferrule.device_profiles import load
 from ferrule.errors import BundleError, InputError, LoweringError
 from ferrule.model import Dim, EntryPoint, Model, as_model, capture
+from ferrule.palette import encode_lookup
 from ferrule.program import Program
 from ferrule.runtime.session import Session, open_program
 
@@ -56,6 +57,7 @@ class OddMlp(nn.Module):
 
 
 def build(folder: Path, model: Model | nn.Module, *inputs: Tensor, expand: bool = False) -> tuple[Program, Session]:
+    folder.mkdir(exist_ok=True)
     program = lower(capture(as_model(model, inputs)), DEVICE, folder, expand)
     return program, open_program(folder / program.main, "litert", program.entry_points)
 
@@ -280,7 +282,7 @@ def test_codec_without_native_form_is_refused(
 ) -> None:
     layer = refused_layer(kind, encode_affine(torch.randn(10, 65), bits, group), activation)
     x = torch.randn(2, 65) if kind == "linear" else torch.tensor([3, 4])
-    with pytest.raises(LoweringError, match=f"litert: {bits}-bit {kind} weights") as caught:
+    with pytest.raises(LoweringError, match=f"litert: int{bits} {kind} weights") as caught:
         build(tmp_path, nn.Sequential(layer), x)
     assert caught.value.code == "FER-LOW-002"
     assert "'0'" in caught.value.message and "expansion" in caught.value.hint
@@ -295,6 +297,127 @@ def test_expansion_decodes_and_says_so(tmp_path: Path, kind: str, bits: int, gro
     plain = refused_layer(kind, codec, ACTIVATION_NONE)
     np.testing.assert_allclose(session.run({name: x.numpy()})["output"], eager(plain, x), atol=1e-4)
     assert any("decoded to float32" in note for note in program.notes)
+
+
+def static_linear(rows: int, columns: int, x: Tensor, bias: bool = True, bits: int = 8) -> CodedLinear:
+    """A static layer whose ranges clip a little, as calibrated ones do."""
+    plain = coded_linear(rows, columns, "w8a8", bias)
+    y = nn.functional.linear(x, plain.weight, plain.bias)
+    ranges = [Range.between(0.9 * float(v.min()), 0.9 * float(v.max())) for v in (x, y)]
+    codec = plain.codec if bits == 8 else encode_affine(plain.weight, bits)
+    return CodedLinear(codec, plain.bias, ACTIVATION_STATIC, (ranges[0], ranges[1]))
+
+
+def steps_apart(found: Any, wanted: Tensor, layer: CodedLinear) -> Any:
+    """Differences in steps of the layer's output."""
+    assert found.shape == tuple(wanted.shape)
+    return np.abs(found - wanted.numpy()) / layer.ranges[2]
+
+
+@pytest.mark.parametrize(("shape", "bias"), [((40, 51), True), ((2, 20, 51), False), ((2, 3, 7, 51), True)])
+def test_static_layer_differs_by_a_step_where_sums_lie_between_two(
+    tmp_path: Path, shape: tuple[int, ...], bias: bool
+) -> None:
+    torch.manual_seed(5)
+    x = torch.randn(shape)
+    layer = static_linear(70, 51, x, bias)
+    program, session = build(tmp_path, layer, x)
+    steps = steps_apart(session.run({"x": x.numpy()})["output"], eager(layer, x), layer)
+    # Sums are the same integers but for a bias rounded to half of one; only those half-way between steps may turn.
+    assert steps.max() < 1.01 and (steps > 0.01).mean() < 0.005
+    assert program.notes == ()
+    ops = {row.op: row.unit for row in program.delegation}
+    assert ops == dict.fromkeys(("QUANTIZE", "FULLY_CONNECTED", "DEQUANTIZE"), "cpu:xnnpack")
+    found = next(data for name, (_, data) in tensors(tmp_path / program.main).items() if name.endswith("codes"))
+    assert np.array_equal(found.view(np.int8).reshape(70, 51), layer.codes.numpy())
+    signature = program.entry_points["forward"]
+    assert {spec.dtype for spec in (*signature.inputs, *signature.outputs)} == {"float32"}
+
+
+class StaticBlock(nn.Module):
+    """Two layers that read the same tensor, a slice between ranges, a weight-only layer behind a static one."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self.query, self.key = static_linear(96, 96, x), static_linear(96, 96, x, bias=False)
+        hidden = eager(self.gate, x)
+        self.mix = static_linear(64, 48, hidden)
+        self.plain = coded_linear(33, 64, "w8")
+        self.last = static_linear(33, 33, eager(self.head, x))
+
+    def gate(self, x: Tensor) -> Tensor:
+        return self.query(x)[..., :48] * torch.sigmoid(self.key(x)[..., 48:])
+
+    def head(self, x: Tensor) -> Tensor:
+        y: Tensor = self.plain(self.mix(self.gate(x)))
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.head(x)[:, 1:])
+        return y
+
+
+def test_static_layers_share_their_input_and_mix_with_others(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    x = torch.randn(1, 40, 96)
+    module = StaticBlock(x).eval()
+    model = Model({"forward": EntryPoint(module, {"x": x}, {"x": {1: Dim("tokens", 3, 40)}}, {"x": 0})}, source="test")
+    program, session = build(tmp_path, model)
+    for length in (40, 9):
+        part = x[:, :length]
+        steps = steps_apart(session.run({"x": part.numpy()})["output"], eager(module, part), module.last)
+        assert steps.max() < 2.01 and (steps > 0.01).mean() < 0.05
+    buckets = len(program.entry_points["forward"].buckets)
+    counts = {row.op: 0 for row in program.delegation}
+    for row in program.delegation:
+        counts[row.op] += row.count
+    assert counts["QUANTIZE"] == 3 * buckets and counts["FULLY_CONNECTED"] == 5 * buckets
+    assert {row.unit for row in program.delegation} == {"cpu:xnnpack"}
+    linear = next(w for w in program.weights if w.kind == "linear")
+    assert linear.elements == 2 * 96 * 96 + 64 * 48 + 33 * 64 + 33 * 33
+    build(tmp_path / "again", model)
+    assert (tmp_path / program.main).read_bytes() == (tmp_path / "again" / program.main).read_bytes()
+
+
+def test_static_bias_beyond_int32_and_output_that_is_always_zero(tmp_path: Path) -> None:
+    x = torch.randn(20, 16)
+    weight = torch.cat([torch.zeros(1, 16), torch.full((1, 16), 1e-6), torch.randn(2, 16)])
+    ranges = Range.between(-3, 3), Range.between(-6, 6)
+    layer = CodedLinear(encode_affine(weight, 8), torch.tensor([5.0, -5.0, 0.5, 0.0]), ACTIVATION_STATIC, ranges)
+    _, session = build(tmp_path, layer, x)
+    assert steps_apart(session.run({"x": x.numpy()})["output"], eager(layer, x), layer).max() < 1.01
+    silent = CodedLinear(layer.codec, None, ACTIVATION_STATIC, (ranges[0], Range.between(0, 0)))
+    program, _ = build(tmp_path, silent, x)
+    assert {row.unit for row in program.delegation} == {"cpu:xnnpack"}
+
+
+def test_static_file_is_as_small_as_its_codes(tmp_path: Path) -> None:
+    x = torch.randn(2, 384)
+    program, _ = build(tmp_path, static_linear(256, 384, x), x)
+    linear = next(w for w in program.weights if w.kind == "linear")
+    assert linear.elements == 256 * 384 and linear.bytes <= 0.27 * linear.fp32_bytes
+
+
+def test_static_int4_is_refused(tmp_path: Path) -> None:
+    x = torch.randn(2, 64)
+    with pytest.raises(LoweringError, match="static int8 activations.*take int8 weights only") as caught:
+        build(tmp_path, static_linear(10, 64, x, bits=4), x)
+    assert caught.value.code == "FER-LOW-002"
+
+
+def test_palettes_are_refused_or_expanded(tmp_path: Path) -> None:
+    codec = encode_lookup(torch.randn(32, 20), 4, group=16)
+    for layer, x in (
+        (CodedLinear(codec, torch.randn(32), ACTIVATION_NONE), torch.randn(3, 20)),
+        (CodedEmbedding(codec), torch.tensor([3, 31])),
+    ):
+        with pytest.raises(LoweringError, match="litert: 4-bit palette indices of .* weights at '0'") as caught:
+            build(tmp_path, nn.Sequential(layer), x)
+        assert caught.value.code == "FER-LOW-002" and "Core ML" in caught.value.hint
+        program, session = build(tmp_path, nn.Sequential(layer), x, expand=True)
+        name = program.entry_points["forward"].inputs[0].name
+        np.testing.assert_allclose(session.run({name: x.numpy()})["output"], eager(layer, x), atol=1e-5)
+        assert any("decoded to float32" in note for note in program.notes)
 
 
 def test_op_that_the_toolkit_lacks_is_named_with_its_line(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from ferrule.codec import Affine, encode_affine
-from ferrule.coded import CodedEmbedding, CodedLinear
+from ferrule.codec import Affine, Range, encode_affine
+from ferrule.coded import ACTIVATION_STATIC, CodedEmbedding, CodedLinear
 from ferrule.converters.onnx import lower
 from ferrule.device_profiles import load
 from ferrule.errors import BundleError, LoweringError
 from ferrule.model import EntryPoint, Model, capture
+from ferrule.palette import encode_lookup
 from ferrule.program import Dim, Program, Signature, TensorSpec
 from ferrule.runtime.session import open_program
 
@@ -416,6 +417,90 @@ def test_codes_reach_the_extremes(tmp_path: Path) -> None:
     x = torch.tensor([[1.0, 1.0, 1.0, 1.0], [-1.0, 1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     program = build(make_model(layer, {"x": x}), tmp_path)
     assert np.allclose(run(program, tmp_path, {"x": x})[0], layer(x).numpy(), rtol=1e-6)
+
+
+def make_static(columns: int, rows: int, x: Tensor, bias: bool = True, bits: int = 8, group: int = 0) -> CodedLinear:
+    """A static layer whose ranges clip a little, as calibrated ones do."""
+    plain = make_linear(columns, rows, bits, group, 0, bias)
+    with torch.no_grad():
+        y = plain(x)
+    ranges = [Range.between(0.9 * float(v.min()), 0.9 * float(v.max())) for v in (x, y)]
+    return CodedLinear(plain.codec, plain.bias, ACTIVATION_STATIC, (ranges[0], ranges[1]))
+
+
+def steps_apart(found: Any, wanted: Tensor, layer: CodedLinear) -> Any:
+    """Differences in steps of the layer's output."""
+    assert found.shape == tuple(wanted.shape)
+    return np.abs(found - wanted.detach().numpy()) / layer.ranges[2]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(40, 51), (2, 20, 51), (2, 3, 7, 51)])
+def test_static_layer_differs_by_a_step_where_sums_lie_between_two(
+    tmp_path: Path, shape: tuple[int, ...], bias: bool
+) -> None:
+    torch.manual_seed(5)
+    x = torch.randn(shape)
+    layer = make_static(51, 70, x, bias)
+    program = build(make_model(layer, {"x": x}), tmp_path)
+    steps = steps_apart(run(program, tmp_path, {"x": x})[0], layer(x), layer)
+    # Sums are the same integers but for a bias rounded to half of one; only those half-way between steps may turn.
+    assert steps.max() < 1.01 and (steps > 0.01).mean() < 0.005
+    assert program.notes == ()
+    assert {row.op: row.count for row in program.delegation if row.op.startswith("QG")} == {"QGemm": 1}
+    (codes,) = [t for n, t in stored(tmp_path / "forward.onnx").items() if n.endswith("codes")]
+    assert codes.dtype == np.int8 and np.array_equal(codes, layer.codes.numpy().T)
+
+
+def test_static_mlp_with_lengths_chosen_at_run_time(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    x = torch.randn(1, 64, 96)
+    up = make_static(96, 150, x)
+    down = make_static(150, 33, torch.nn.functional.gelu(up(x)))
+    module = nn.Sequential(up, nn.GELU(), down)
+    program = build(make_model(module, {"input": x}, {"input": {1: TOKENS}}), tmp_path)
+    for length in (1, 7, 64):
+        steps = steps_apart(run(program, tmp_path, {"input": x[:, :length]})[0], module(x[:, :length]), down)
+        assert steps.max() < 2.01 and (steps > 0.01).mean() < 0.03
+    linear = {row.kind: row for row in program.weights}["linear"]
+    assert linear.elements == 150 * (96 + 33) and linear.bytes <= 0.27 * linear.fp32_bytes
+    build(make_model(module, {"input": x}, {"input": {1: TOKENS}}), tmp_path / "again")
+    assert (tmp_path / "forward.onnx").read_bytes() == (tmp_path / "again" / "forward.onnx").read_bytes()
+
+
+def test_static_bias_beyond_int32_and_output_that_is_always_zero(tmp_path: Path) -> None:
+    x = torch.randn(20, 16)
+    weight = torch.cat([torch.zeros(1, 16), torch.full((1, 16), 1e-6), torch.randn(2, 16)])
+    ranges = Range.between(-3, 3), Range.between(-6, 6)
+    layer = CodedLinear(encode_affine(weight, 8), torch.tensor([5.0, -5.0, 0.5, 0.0]), ACTIVATION_STATIC, ranges)
+    program = build(make_model(layer, {"x": x}), tmp_path)
+    assert steps_apart(run(program, tmp_path, {"x": x})[0], layer(x), layer).max() < 1.01
+    silent = CodedLinear(layer.codec, None, ACTIVATION_STATIC, (ranges[0], Range.between(0, 0)))
+    build(make_model(silent, {"x": x}), tmp_path)
+
+
+def test_static_int4_is_refused(tmp_path: Path) -> None:
+    x = torch.randn(5, 64)
+    for group in (0, 32):
+        model = make_model(make_static(64, 6, x, bits=4, group=group), {"x": x})
+        with pytest.raises(LoweringError, match="static int8 activations.*take int8 weights only") as caught:
+            build(model, tmp_path)
+        assert caught.value.code == "FER-LOW-002"
+
+
+def test_palettes_are_refused_or_expanded(tmp_path: Path) -> None:
+    codec = encode_lookup(torch.randn(32, 20), 4, group=16)
+    for layer, x in (
+        (CodedLinear(codec, torch.randn(32), 0), torch.randn(3, 20)),
+        (CodedEmbedding(codec), torch.tensor([3, 31])),
+    ):
+        model = make_model(nn.Sequential(layer), {"input": x})
+        with pytest.raises(LoweringError, match="4-bit palette indices of .* weights of layer '0'") as caught:
+            build(model, tmp_path)
+        assert caught.value.code == "FER-LOW-002" and "Core ML" in caught.value.hint
+        program = build(model, tmp_path, expand=True)
+        assert "expanded to float32" in program.notes[0]
+        assert relative_error(run(program, tmp_path, {"input": x})[0], layer(x)) < 1e-5
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -215,9 +215,9 @@ def test_scales_that_float16_lacks_are_rounded_and_noted(tmp_path: Path) -> None
 
 
 def test_palettes_that_do_not_divide_the_rows_are_refused(tmp_path: Path) -> None:
-    three = replace(palettes(9, 8, 2, 3, False), codes=torch.zeros(10, 8, dtype=torch.uint8), scales=torch.ones(10, 1))
+    three = replace(palettes(9, 9, 2, 3, False), codes=torch.zeros(10, 9, dtype=torch.uint8), scales=torch.ones(10, 1))
     with pytest.raises(LoweringError, match="3 palettes for 10 rows") as caught:
-        build(tmp_path, CodedLinear(three, None, ACTIVATION_NONE), torch.randn(1, 8))
+        build(tmp_path, CodedLinear(three, None, ACTIVATION_NONE), torch.randn(1, 9))
     assert caught.value.code == "FER-LOW-002"
 
 

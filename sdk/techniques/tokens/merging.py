@@ -47,11 +47,12 @@ class Plan:
     def length(self, tokens: int, layers: int) -> int:
         """Tokens left of `tokens` (an int, or a symbol of torch.export) after the first `layers` layers.
 
-        `tokens` stands in it once, so that torch sees by its bounds alone what the length can be.
+        The share of those unprotected, rounded up. `tokens` stands in it once and what is added to the quotient is 2 as
+        a rule, so that torch sees by bounds alone that the length is neither 0 nor 1, which it would compile apart.
         """
         whole = max(1, self.longest - self.protected)
         left = whole - (self.totals[layers - 1] if layers else 0)
-        return self.protected + ((tokens - self.protected) * left + whole - 1) // whole
+        return self.protected + 1 + ((tokens - self.protected) * left - 1) // whole
 
     def merges(self, layer: int) -> int:
         """Tokens that the longest row loses in a layer."""
@@ -94,7 +95,8 @@ def plan_merging(
 class Matching:
     """The best partner of tokens at even positions, beginning at `start`, among those at odd ones.
 
-    score: float [batch, evens], below -1 where the token may not be merged. target: the partner's position, float.
+    score: float, below -1 where the token may not be merged, [batch, evens], or [batch, tokens] where rows are padded.
+    target: the partner's position, float, of the same shape.
     """
 
     start: int
@@ -124,12 +126,13 @@ def match_tokens(metric: Tensor, sizes: Tensor | None, protected: int) -> Matchi
         scores = metric[:, start::2] @ metric[:, protected + 1 - protected % 2 :: 2].transpose(1, 2)
         score, index = scores.max(-1)
         return Matching(start, score, index.to(metric.dtype) * 2 + (protected + 1 - protected % 2))
-    # Nothing is cut off, so that no side is empty however short the row.
-    open_to = sizes.clamp_max(1) * (torch.arange(metric.shape[1], dtype=metric.dtype) - (protected - 1)).clamp(0, 1)
-    closed = (1 - open_to) * 4
-    scores = metric[:, 0::2] @ metric[:, 1::2].transpose(1, 2) - closed[:, 1::2].unsqueeze(1)
+    # Whole rows and columns, whatever their parity: their number is then never 0 or 1, at which torch.export balks.
+    position = torch.arange(metric.shape[1])
+    odd = (position % 2).to(metric.dtype)
+    taking_part = sizes.clamp_max(1) * (position - (protected - 1)).clamp(0, 1).to(metric.dtype)
+    scores = metric @ metric.transpose(1, 2) - 4 * (1 - taking_part * odd).unsqueeze(1)
     score, index = scores.max(-1)
-    return Matching(0, score - closed[:, 0::2], index.to(metric.dtype) * 2 + 1)
+    return Matching(0, score - 4 * (1 - taking_part * (1 - odd)), index.to(metric.dtype))
 
 
 def attention_bias(sizes: Tensor | None, proportional: bool, padded: bool) -> Tensor | None:
@@ -183,18 +186,12 @@ def merge_padded(
 
     sizes are 0 at padding; what is left of it comes last. No op takes a number that depends on the length.
     """
-    evens = matching.score.shape[1]
-    first = torch.arange(evens, dtype=x.dtype)
-    score, other = matching.score.unsqueeze(2), matching.score.unsqueeze(1)
-    ahead = (other > score) | ((other == score) & (first.unsqueeze(0) < first.unsqueeze(1)))
-    gone = (counts.unsqueeze(1) - ahead.to(x.dtype).sum(2)).clamp(0, 1)  # [batch, evens]
     positions = torch.arange(x.shape[1], dtype=x.dtype)
-    half = torch.arange(x.shape[1]) // 2
-    even = 1 - (positions - 2 * half.to(x.dtype))
-    gone = gone.index_select(1, half) * even
-    target = matching.target.index_select(1, half)
+    score, other = matching.score.unsqueeze(2), matching.score.unsqueeze(1)
+    ahead = (other > score) | ((other == score) & (positions.unsqueeze(0) < positions.unsqueeze(1)))
+    gone = (counts.unsqueeze(1) - ahead.to(x.dtype).sum(2)).clamp(0, 1)
     order = ((sizes.clamp_max(1) - gone).cumsum(1) - 1).clamp_min(0)
-    went = order.gather(1, (positions + gone * (target - positions)).long())
+    went = order.gather(1, (positions + gone * (matching.target - positions)).long())
     into = _one_hot(went.unsqueeze(1), torch.arange(left, dtype=x.dtype).unsqueeze(1))  # [batch, left, tokens]
     new = into @ sizes.unsqueeze(2)
     share = sizes.unsqueeze(2) / (into.transpose(1, 2) @ new).clamp_min(1)
