@@ -26,7 +26,7 @@ from ferrule.converters.coreml.checks import bound_constants, check_declared, ch
 from ferrule.converters.coreml.codecs import hold_codecs
 from ferrule.converters.coreml.lower import static_lengths
 from ferrule.converters.coreml.mil import load
-from ferrule.converters.coreml.origins import Origins, spread, tell_sources, watch
+from ferrule.converters.coreml.origins import Origins, complete, spread, tell_sources, watch
 from ferrule.converters.coreml.package import fix_package
 from ferrule.converters.coreml.readback import describe, notes_for, read_weights
 from ferrule.converters.coreml.toolkit import explain, hide_progress, quiet
@@ -95,6 +95,7 @@ def lower_traced(
         packages = extract_mlpackages(file, Path(scratch))
         programs = [load(package) for package in sorted(set(packages.values()))]
         check_declared(programs)
+        traced = complete(traced, programs)
         delegation = describe(programs, device, target, tell_sources(traced, places))
         weights = read_weights(programs)
     lowered = Program(

@@ -156,7 +156,7 @@ def keep(
     folder = _folder(store, kind, key)
     try:
         with staging(store.root) as stage:
-            told = {"schema": SCHEMA, "kind": kind, "key": key, "data": data, "files": {}}
+            told: dict[str, Any] = {"schema": SCHEMA, "kind": kind, "key": key, "data": data, "files": {}}
             for name, source in files.items():
                 target = stage / name
                 target.parent.mkdir(parents=True, exist_ok=True)

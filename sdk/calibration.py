@@ -40,7 +40,8 @@ def load_calibration(path: str | Path, model: Model, limit: int = 128) -> list[M
         try:
             tensors = {name: torch.from_numpy(np.array(value)) for name, value in row.items()}
         except (TypeError, ValueError) as error:
-            raise InputError("FER-INP-006", f"{what}: {error}.", "Give arrays of numbers.") from error
+            told = str(error).rstrip(".")
+            raise InputError("FER-INP-006", f"{what}: {told}.", "Give arrays of numbers.") from error
         data.append(fit_inputs(tensors, entry, what))
     return data
 

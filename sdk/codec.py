@@ -81,9 +81,13 @@ class Range:
 
     @staticmethod
     def between(low: float, high: float) -> Range:
-        """The range that holds [low, high] and zero."""
+        """The range that holds [low, high] and zero; its scale is the next normal float16, which Core ML stores."""
+        import numpy as np
+
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = max((high - low) / 255, 2.0**-23)
+        wanted = min(max((high - low) / 255, 2.0**-14), _LARGEST_SCALE)
+        near = np.float16(wanted)
+        scale = float(near if near >= wanted else np.nextafter(near, np.float16(np.inf)))
         return Range(scale, max(-128, min(127, -128 - round(low / scale))))
 
 

@@ -45,10 +45,14 @@ def encode_lookup(
 
 
 def rows_per_palette(rows: int, group: int) -> int:
-    """The largest divisor of `rows` that is at most `group`: Core ML's palettes divide a matrix evenly."""
+    """The largest divisor of `rows` that is at most `group`: Core ML's palettes divide a matrix evenly.
+
+    0, one palette for all, where that would be less than a quarter of `group`: so many palettes outweigh the indices.
+    """
     if not 0 < group < rows:
         return 0
-    return max(n for n in range(1, group + 1) if rows % n == 0)
+    largest = max(n for n in range(1, group + 1) if rows % n == 0)
+    return largest if 4 * largest >= group else 0
 
 
 def _cluster(values: Tensor, weights: Tensor, count: int) -> Tensor:

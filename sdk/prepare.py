@@ -228,12 +228,13 @@ def prepare_recipes(
     outcomes: list[Prepared | FerruleError] = []
     for index, recipe in enumerate(recipes):
         try:
-            outcomes.append(prepare(compress(base, recipe, calibration=calibration), folder / f"recipe-{index}"))
+            prepared = prepare(compress(base, recipe, calibration=calibration), folder / f"recipe-{index}")
         except FerruleError as error:
             outcomes.append(error)
-        else:
-            if done is not None:
-                done(index, outcomes[-1])
+            continue
+        outcomes.append(prepared)
+        if done is not None:
+            done(index, prepared)
     return outcomes
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -140,8 +140,8 @@ def _none_built(plan: Plan, error: FerruleError) -> list[Result]:
     for recipe in plan.recipes:
         for text in plan.devices:
             device, _, target = text.partition(":")
-            told = {"code": error.code, "reason": error.message, "hint": error.hint or None}
-            rows.append(Result(device, target, recipe.name, "failed", **told))
+            row = Result(device, target, recipe.name, "failed", code=error.code, reason=error.message)
+            rows.append(replace(row, hint=error.hint or None))
     return rows
 
 

@@ -504,7 +504,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
 def test_a_full_disk_is_told_and_leaves_what_was_there(
     small_disk: Path, known: bool, store: Store, saved: Path, tmp_path: Path
 ) -> None:
-    (old,) = deploy(str(saved), devices=[PI], recipe="fp", out=tmp_path / "old")
+    (old,) = deploy(str(saved), devices=[PI], recipe="w8", out=tmp_path / "old")
     shutil.copytree(tmp_path / "old", small_disk, dirs_exist_ok=True)
     before = read_tree(small_disk)
     large = tmp_path / "large.py"

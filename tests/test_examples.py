@@ -18,7 +18,7 @@ PRINTED = {
     "02_sentences_on_many_devices.py": r"pixel-9 +ok +\d+\.\d MB.*iphone-15-pro +ok.*raspberry-pi-5 +ok",
     "03_recipe_of_your_own.py": r"galaxy-s24:executorch: ok.*cosine 0\.99.*linear: \d+ weights in \d+ bytes",
     "04_run_a_bundle.py": r"^ok.*\(1, 4\).*\(7, 4\).*\(64, 4\).*FER-INP-005",
-    "05_find_a_fault.py": r"first op",
+    "05_find_a_fault.py": r"first op that diverges: \w+, from .*05_find_a_fault\.py:\d+",
 }
 LONG = {"02_sentences_on_many_devices.py", "06_train_vit.py"}
 

@@ -21,7 +21,8 @@ def histogram(values: torch.Tensor, bins: int = 2048) -> tuple[torch.Tensor, flo
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.5, 2.0), (-4.0, -1.0), (0.0, 0.0), (-1e-9, 1e-9)])
 def test_a_range_holds_zero_exactly_and_its_ends_nearly(low: float, high: float) -> None:
     found = Range.between(low, high)
-    assert -128 <= found.zero_point <= 127 and found.scale > 0
+    assert -128 <= found.zero_point <= 127 and found.scale >= 2**-14
+    assert float(torch.tensor(found.scale).half()) == found.scale
     ends = quantize_range(torch.tensor([0.0, low, high]), found.scale, found.zero_point)
     assert ends[0] == 0
     assert torch.allclose(ends[1:], torch.tensor([low, high]), atol=found.scale)
@@ -33,7 +34,7 @@ def test_minmax_keeps_the_extremes_and_the_others_clip_outliers() -> None:
     whole = choose_range(counts, low, high, "minmax", 100)
     percentile = choose_range(counts, low, high, "percentile", 99.9)
     squared = choose_range(counts, low, high, "mse", 100)
-    assert whole.scale == pytest.approx((high - low) / 255)
+    assert whole.scale == pytest.approx((high - low) / 255, rel=1e-3)
     assert percentile.scale < squared.scale < whole.scale
 
     def error(found: Range) -> float:
@@ -62,7 +63,7 @@ def test_layers_that_read_one_tensor_get_one_range() -> None:
     assert ranges[id(module.q)][0] == Range.between(float(seen.min()), float(seen.max()))
     with torch.no_grad():
         outputs = torch.cat([module.q(d["x"]) for d in data])
-    assert ranges[id(module.q)][1].scale == pytest.approx(float(outputs.max() - outputs.min()) / 255)
+    assert ranges[id(module.q)][1].scale == pytest.approx(float(outputs.max() - outputs.min()) / 255, rel=1e-3)
 
 
 def test_a_static_layer_rounds_inputs_and_outputs() -> None:

@@ -19,7 +19,7 @@ from ferrule.converters.buckets import bucket_lengths
 from ferrule.converters.coreml.checks import bound_constants, check_declared, check_device, check_graph
 from ferrule.converters.coreml.codecs import hold_codecs
 from ferrule.converters.coreml.mil import MilFunction, MilProgram, load
-from ferrule.converters.coreml.origins import Origins, convert, spread, tell_sources
+from ferrule.converters.coreml.origins import Origins, complete, convert, spread, tell_sources
 from ferrule.converters.coreml.package import fix_package, join_functions
 from ferrule.converters.coreml.readback import describe, flag_notes, notes_for, read_weights, signature_of
 from ferrule.converters.coreml.toolkit import explain, hide_progress, input_types, output_type, quiet
@@ -71,7 +71,7 @@ def lower_traced(
         name: signature_of(_function_of(name, buckets[name], program), graph.signature, buckets[name])
         for name, graph in graphs.items()
     }
-    traced = spread(origins, signatures)
+    traced = complete(spread(origins, signatures), [program])
     lowered = Program(
         target="coreml",
         main=_PACKAGE,

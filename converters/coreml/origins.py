@@ -1,22 +1,27 @@
 """Which node of the captured graph each value of an ML Program was made from, as coremltools itself kept track of it.
 
 coremltools carries numbers (`debug_handle`) from the nodes that it is given through all of its passes, merges included;
-they are read from the program in memory, because no package holds them. Bucketed functions keep the names of values.
+they are read from the program in memory, because no package holds them. Bucketed functions, made from that program by some
+of the passes again, keep most names of values; `complete` sees to the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.coreml.mil import MilFunction, MilProgram
 from ferrule.converters.source_lines import Places, origin
 from ferrule.program import Signature, bucket_name
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["Origins", "convert", "spread", "tell_sources", "watch"]
+__all__ = ["Origins", "complete", "convert", "spread", "tell_sources", "watch"]
+
+_CAST = re.compile(r"_(cast|to)_(u?int|fp)\d+$")
 
 Origins = Mapping[str, str]
 """Name of a value in the ML Program -> name of the node of the captured graph."""
@@ -79,6 +84,33 @@ def spread(origins: Mapping[str, Origins], signatures: Mapping[str, Signature]) 
         for function in ([bucket_name(name, n) for n in signature.buckets] or [name])
     }
     return {**functions, "main": next(iter(functions.values()))} if len(functions) == 1 else functions
+
+
+def complete(
+    traced: Mapping[str, tuple[str, Origins]], programs: Iterable[MilProgram]
+) -> dict[str, tuple[str, Origins]]:
+    """The same with an origin for every value in the packages that has one."""
+    there = {name: function for program in programs for name, function in program.functions.items()}
+    return {name: (entry, _complete(there.get(name), known)) for name, (entry, known) in traced.items()}
+
+
+def _complete(function: MilFunction | None, known: Origins) -> Origins:
+    """A value that was cast once more belongs to what it was before; one made anew, to the op that reads it."""
+    found = dict(known)
+    readers: dict[str, str] = {}
+    for op in reversed(function.ops if function else ()):
+        for value in op.outputs:
+            plain = value.name
+            while plain not in found and _CAST.search(plain):
+                plain = _CAST.sub("", plain)
+            own = found.get(plain) or readers.get(value.name)
+            if own:
+                found[value.name] = own
+        made = [found[value.name] for value in op.outputs if value.name in found]
+        if made:
+            names = [o for operands in op.params.values() for o in operands if isinstance(o, str)]
+            readers.update({name: made[0] for name in names})
+    return found
 
 
 def tell_sources(functions: Mapping[str, tuple[str, Origins]], places: Places) -> dict[str, dict[str, str]]:

@@ -68,7 +68,9 @@ def describe(
             if op.kind != "const":
                 known = sources.get(function.name, {})
                 # What writes a state makes no value: it belongs to the one that it reads.
-                names: list[Operand] = [value.name for value in op.outputs] or [o for os in op.params.values() for o in os]
+                names: list[Operand] = [value.name for value in op.outputs] or [
+                    o for os in op.params.values() for o in os
+                ]
                 source = next((known[name] for name in names if isinstance(name, str) and name in known), "")
                 rows[op.kind, *_unit(op, types, units, advice), source] += 1
     return tuple(OpRow(kind, unit, reason, count, source) for (kind, unit, reason, source), count in rows.items())

@@ -29,6 +29,8 @@ from ferrule.errors import FerruleError
 from ferrule.logs import logger
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from ferrule.jobs import Event, Progress
     from ferrule.result import Result
 
@@ -161,7 +163,7 @@ def print_results(results: Sequence[Result], models: Sequence[str] = ()) -> None
     """
     names = list(models) or [""] * len(results)
     where = [f"{n} {r.device}:{r.target} {r.recipe}".lstrip() for n, r in zip(names, results, strict=True)]
-    rows = [
+    rows: list[list[str | Text]] = [
         [
             *([name] if models else []),
             r.device,
@@ -171,7 +173,7 @@ def print_results(results: Sequence[Result], models: Sequence[str] = ()) -> None
             megabytes(r.size_bytes),
             f"{r.parity.cosine:.4f}" if r.parity else "–",
             f"{r.parity.max_abs:.2g}" if r.parity else "–",
-            f"{r.seconds:.0f}",
+            "cached" if r.cached else f"{r.seconds:.0f}",
         ]
         for name, r in zip(names, results, strict=True)
     ]

@@ -147,6 +147,8 @@ def _print(found: Examination) -> None:
         click.echo(f"  layer     {row.layer}")
     click.echo(f"  model     {_range(row.eager)}")
     click.echo(f"  artefact  {_range(row.artefact)}")
+    if row.held:
+        click.echo(f"  held      {row.held} of {row.eager.elements} numbers are beyond float16, and held at its limit")
     click.echo(
         f"  error     {row.error:.3g} relative (rounding explains {row.allowed:.2g}), cosine {row.cosine:.6f}, "
         f"max |difference| {row.max_abs:.4g}"
@@ -168,7 +170,8 @@ def _place(row: Compared) -> str:
 
 def _range(s: Statistics) -> str:
     odd = [f"{count} {name}" for count, name in ((s.nans, "NaN"), (s.infinities, "infinite")) if count]
-    return f"{s.low:.5g} to {s.high:.5g}" + (f", {' and '.join(odd)} of {s.elements}" if odd else "")
+    finite = f"{s.low:.5g} to {s.high:.5g}" if s.low <= s.high else "nothing finite"
+    return finite + (f", {' and '.join(odd)} of {s.elements}" if odd else "")
 
 
 def _to_json(found: Examination) -> dict[str, Any]:

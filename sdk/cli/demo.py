@@ -13,7 +13,9 @@ __all__ = ["command"]
 
 
 @click.command("demo")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("out/demo"), show_default=True, help="Folder.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("out/demo"), show_default=True, help="Build folder."
+)
 @json_option
 def command(out: Path, as_json: bool) -> int:
     """Build MiniLM for five devices in three recipes, measure accuracy and latency, write a report.
