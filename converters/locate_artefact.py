@@ -86,7 +86,9 @@ def show_litert(
     with TemporaryDirectory(prefix="ferrule-locate-") as folder:
         file = Path(folder) / "model.tflite"
         write_model(model, file)
-        wide = replace(signature, outputs=tuple(replace(signature.outputs[0], name=name) for name in origins), buckets=())
+        wide = replace(
+            signature, outputs=tuple(replace(signature.outputs[0], name=name) for name in origins), buckets=()
+        )
         engine = open_engine(file, {program: wide}, 1)
         values = [np.array(value) for value in engine.run(program, arrays)]
         engine.close()

@@ -65,7 +65,10 @@ def bisect(
             try:
                 rows |= show(_spread(suspects, PROBES))
             except FerruleError as error:
-                return list(rows.values()), (*notes, f"A probe could not be lowered, so nothing nearer is known: {error}")
+                return list(rows.values()), (
+                    *notes,
+                    f"A probe could not be lowered, so nothing nearer is known: {error}",
+                )
 
 
 def _new(folder: Path, name: str) -> Path:

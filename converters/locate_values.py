@@ -29,7 +29,7 @@ _SEEDS = (0, 1)
 
 @dataclass(frozen=True)
 class Statistics:
-    """Range of the finite values, and how many are not finite; `exact` whether all are whole numbers."""
+    """Range of the finite values (NaN if there is none), and how many are not finite."""
 
     low: float
     high: float
@@ -120,7 +120,9 @@ def _interpret(
                 spread = torch.randn_like(result)
                 result = result + result * noise[0] * spread.clamp(-2, 2) + (spread * scale if scale else 0.0)
             # A copy: later ops may write to it.
-            values[n.name] = result.detach().clone().numpy() if result.dtype != torch.bfloat16 else result.float().numpy()
+            values[n.name] = (
+                result.detach().clone().numpy() if result.dtype != torch.bfloat16 else result.float().numpy()
+            )
             return result
 
     module = program.module(check_guards=False)
@@ -142,7 +144,7 @@ def _is_view(node: fx.Node) -> bool:
 
 
 def match(node: str, candidates: Sequence[NDArray[Any]], eager: Eager) -> tuple[NDArray[Any], NDArray[Any], str] | None:
-    """The candidate for a node's value (the last whose size fits, unless an earlier one is right), both in one order."""
+    """A node's value and the candidate for it, in one order: the last whose size fits, unless an earlier is right."""
     wanted = eager.values[node]
     best: tuple[float, NDArray[Any], NDArray[Any], str] | None = None
     for found in reversed(candidates):
@@ -166,7 +168,9 @@ def _align(wanted: NDArray[Any], found: NDArray[Any]) -> tuple[NDArray[Any], NDA
     return np.sort(wanted, axis=None), np.sort(found, axis=None), "sorted values, as the layouts differ"
 
 
-def compare(node: str, pair: tuple[NDArray[Any], NDArray[Any], str], eager: Eager, floor: float, half: bool) -> Compared:
+def compare(
+    node: str, pair: tuple[NDArray[Any], NDArray[Any], str], eager: Eager, floor: float, half: bool
+) -> Compared:
     """Hold an artefact's value against the eager one."""
     wanted, found, how = pair
     error, max_abs, cosine, held = _error(wanted, found, half)

@@ -51,8 +51,8 @@ def check_exercised(answers: Sequence[Arrays], controls: Mapping[str, Sequence[A
         if not max(distances, default=0.0) > MEASURABLE:
             raise ParityError(
                 "FER-PAR-004",
-                f"The model writes to its buffer {buffer!r}, but over {len(answers)} steps it answers the same when the "
-                "buffer is put back before each: these inputs prove nothing about that state.",
+                f"The model writes to its buffer {buffer!r}, but over {len(answers)} steps it answers the same when "
+                "the buffer is put back before each: these inputs prove nothing about that state.",
                 "Give a sequence of proof inputs (Model.proof_inputs) on which what the model remembers matters.",
             )
 

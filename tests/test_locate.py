@@ -229,7 +229,8 @@ def test_dynamic_lengths_are_padded_alike(target: str, tmp_path: Path) -> None:
 def user_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("user") / "net.py"
     file.write_text(
-        "import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n"
         "        torch.manual_seed(0)\n        self.a = nn.Linear(24, 16)\n\n    def forward(self, x):\n"
         "        return torch.tanh(self.a(x) * 3e4) / 7.0\n\ndef make():\n"
         "    return Net().eval(), (torch.linspace(-1, 1, 48).reshape(2, 24),)\n"

@@ -105,7 +105,9 @@ def rows(shape: tuple[int, ...], count: int) -> tuple[Mapping[str, Tensor], ...]
 
 def make(module: nn.Module, shape: tuple[int, ...], count: int) -> Model:
     inputs = rows(shape, count)
-    return Model({"forward": EntryPoint(module.eval(), inputs[0])}, source="test", proof_inputs=inputs, proof_source="r")
+    return Model(
+        {"forward": EntryPoint(module.eval(), inputs[0])}, source="test", proof_inputs=inputs, proof_source="random"
+    )
 
 
 def lower(model: Model, target: str, folder: Path) -> Program:

@@ -1,8 +1,8 @@
 """Which node of the captured graph each value of an ML Program was made from, as coremltools itself kept track of it.
 
 coremltools carries numbers (`debug_handle`) from the nodes that it is given through all of its passes, merges included;
-they are read from the program in memory, because no package holds them. Bucketed functions, made from that program by some
-of the passes again, keep most names of values; `complete` sees to the rest.
+they are read from the program in memory, because no package holds them. Bucketed functions, made from that program by
+some of the passes again, keep most names of values; `complete` sees to the rest.
 """
 
 from __future__ import annotations

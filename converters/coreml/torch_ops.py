@@ -17,7 +17,20 @@ __all__ = ["cast_likes", "decompose", "pool_by_mean", "register_ops"]
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
     """Core ATen, with what coremltools takes better whole, and without what it lacks."""
-    return pool_by_mean(program).run_decompositions(make_table())
+    decomposed = pool_by_mean(program).run_decompositions(make_table())
+    float_fills(decomposed)
+    return decomposed
+
+
+def float_fills(program: ExportedProgram) -> None:
+    """full(…, 0) of floats -> full(…, 0.0), in place: coremltools takes the type from the number."""
+    import torch
+
+    aten = torch.ops.aten
+    for node in program.graph.nodes:
+        if node.target in (aten.full.default, aten.full_like.default) and node.meta["val"].is_floating_point():
+            node.args = (node.args[0], float(node.args[1]))
+    program.graph_module.recompile()
 
 
 def pool_by_mean(program: ExportedProgram) -> ExportedProgram:
@@ -65,6 +78,7 @@ def register_ops() -> None:
     table = {
         ferrule_alias: ["alias", "alias_copy"],
         ferrule_where: ["where", "where.self"],
+        ferrule_prod: ["prod", "prod.dim_int"],
         coded_linear: ["ferrule::coded_linear", "ferrule.coded_linear", "coded_linear"],
         coded_embedding: ["ferrule::coded_embedding", "ferrule.coded_embedding", "coded_embedding"],
     }
@@ -78,6 +92,18 @@ def ferrule_alias(context: Any, node: Any) -> None:
     from coremltools.converters.mil.frontend.torch.ops import _get_inputs
 
     context.add(mb.identity(x=_get_inputs(context, node)[0], name=node.name))
+
+
+def ferrule_prod(context: Any, node: Any) -> None:
+    """`prod` over one axis, or over all."""
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+
+    x, *rest = _get_inputs(context, node)
+    values = [value.val for value in rest[:2] if value is not None]
+    axes = [int(values[0])] if values else None
+    keep = bool(values[1]) if len(values) > 1 else False
+    context.add(mb.reduce_prod(x=x, axes=axes, keep_dims=keep, name=node.name))
 
 
 def ferrule_where(context: Any, node: Any) -> None:

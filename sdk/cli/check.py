@@ -27,7 +27,9 @@ WORST = 12  # nodes listed when nothing diverges
 
 @click.command("check")
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
-@click.option("--locate", is_flag=True, help="Compare values between the ops with the model; name the first that parts.")
+@click.option(
+    "--locate", is_flag=True, help="Compare values between the ops with the model; name the first that parts."
+)
 @click.option("--model", help="With --locate: the model's spec, where the manifest's is not found here.")
 @click.option("--input", "index", default=0, show_default=True, help="With --locate: which proof input.")
 @click.option("--calibration", help="With --locate: the calibration file of the build, where its recipe needed one.")

@@ -119,7 +119,66 @@ def _resize(
     return result
 
 
+def _crop(call: Call, x: Array, crop_height: Array, crop_width: Array) -> Any:
+    (top, bottom), (left, right) = to_list(crop_height), to_list(crop_width)
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
+def _resample(
+    call: Call,
+    x: Array,
+    coordinates: Array,
+    sampling_mode: str,
+    padding_mode: str,
+    padding_value: Any,
+    coordinates_mode: str,
+    align_corners: Any,
+) -> Any:
+    """Values of x [b, c, h, w] at coordinates [b, h', w', 2], given as (x, y); the padding value counts beyond it."""
+    height, width = x.shape[-2:]
+    places = widen(coordinates)
+    column = _to_pixels(places[..., 0], width, coordinates_mode, bool(align_corners))
+    row = _to_pixels(places[..., 1], height, coordinates_mode, bool(align_corners))
+    if sampling_mode == "nearest":
+        corners = [(np.rint(row), np.rint(column), np.ones_like(row))]
+    elif sampling_mode == "bilinear":
+        top, left = np.floor(row), np.floor(column)
+        down, across = row - top, column - left
+        corners = [
+            (top, left, (1 - down) * (1 - across)),
+            (top, left + 1, (1 - down) * across),
+            (top + 1, left, down * (1 - across)),
+            (top + 1, left + 1, down * across),
+        ]
+    else:
+        raise ValueError(f"resample by {sampling_mode} is not known")
+    parts = [_look_up(widen(x), r, c, padding_mode, float(padding_value)) * w[:, None] for r, c, w in corners]
+    return np.sum(parts, axis=0)
+
+
+def _to_pixels(places: Array, size: int, mode: str, corners: bool) -> Array:
+    """Coordinates along one axis in pixels."""
+    if mode == "unnormalized":
+        return places
+    unit = places if mode == "normalized_zero_to_one" else (places + 1) / 2
+    result: Array = unit * (size - 1) if corners else unit * size - 0.5
+    return result
+
+
+def _look_up(x: Array, rows: Array, columns: Array, padding: str, beyond: float) -> Array:
+    height, width = x.shape[-2:]
+    if padding not in ("constant", "border"):
+        raise ValueError(f"resample with {padding} padding is not known")
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    r = np.clip(rows, 0, height - 1).astype(np.int64)
+    c = np.clip(columns, 0, width - 1).astype(np.int64)
+    picked: Array = np.stack([x[b][:, r[b], c[b]] for b in range(x.shape[0])])
+    return picked if padding == "border" else np.where(inside[:, None], picked, np.float32(beyond))
+
+
 OPS: dict[str, OpFunction] = {
+    "crop": _crop,
+    "resample": _resample,
     "upsample_nearest_neighbor": _upsample_nearest,
     "upsample_bilinear": _upsample_bilinear,
     "resize_nearest_neighbor": _resize_nearest,

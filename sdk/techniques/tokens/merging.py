@@ -170,7 +170,7 @@ def merge_all(
     # The kept ones in order of position: of numbers that fall with the position, the largest.
     staying = (kept * (tokens - at)).topk(left, dim=1)[1]
     into = _one_hot(place.transpose(1, 2), positions[:left].unsqueeze(1))  # [batch, left, count]
-    moved = gone @ x
+    moved = _rows(x, chosen * 2 + matching.start)
     if sizes is None:
         new = 1 + into @ ones.transpose(0, 1)
         return (_rows(x, staying) + into @ moved) / new, new.squeeze(2), went
