@@ -2,9 +2,9 @@
 
     python benchmarks/tome.py --data /usr/share/datasets/fashion-mnist -o docs/results/tome.json
 
-The data are Debian's package dataset-fashion-mnist (its 10,000 test pictures). Random merging runs the same machinery at
-the same counts with scores and partners drawn at random. Times are this machine's, one thread, batch 1, the artefacts'
-runs interleaved, medians; a token-layer is a token that enters a block.
+The data are Debian's package dataset-fashion-mnist (its 10,000 test pictures). Random merging runs the same machinery
+at the same counts with scores and partners drawn at random. Times are of this machine, one thread, batch 1, the
+artefacts run by turns, medians; a token-layer is a token that enters a block.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def work(module: nn.Module, base: nn.Module, image: Tensor) -> dict[str, float]:
 
     def formula(before: list[int], after: list[int]) -> float:
         # Multiply-adds: four projections and two products of n x n x width; then a feed-forward of ratio four.
-        return float(sum(4 * n * width**2 + 2 * n * n * width + 8 * m * width**2 for n, m in zip(before, after, strict=True)))
+        return float(
+            sum(4 * n * width**2 + 2 * n * n * width + 8 * m * width**2 for n, m in zip(before, after, strict=True))
+        )
 
     def counted(part: nn.Module) -> int:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -88,7 +90,7 @@ def work(module: nn.Module, base: nn.Module, image: Tensor) -> dict[str, float]:
         return int(counter.get_total_flops())
 
     def merging() -> float:
-        """Scores of evens with odds, and the sum into destinations; what is not in proportion to a width is left out."""
+        """Scores of evens with odds, and the sum into destinations; what grows with no width is left out."""
         keys = stack.mean.shape[0]
         pairs = [(n, n - m) for n, m in zip(attend, feed, strict=True) if n > m]
         return float(sum((n // 2) ** 2 * keys + (n - gone) * gone * width for n, gone in pairs))
@@ -141,7 +143,9 @@ def latency(model: ferrule.Model, recipe: Recipe, rounds: int) -> list[dict[str,
     return rows
 
 
-def measure(model: ferrule.Model, pictures: Tensor, labels: Tensor, options: dict[str, Any], seeds: int) -> dict[str, Any]:
+def measure(
+    model: ferrule.Model, pictures: Tensor, labels: Tensor, options: dict[str, Any], seeds: int
+) -> dict[str, Any]:
     """Accuracies in per cent, and the work that is left."""
 
     def merged(**more: Any) -> nn.Module:

@@ -23,7 +23,7 @@ __all__ = ["HALF_MAX", "Compared", "Eager", "Statistics", "compare", "find_first
 
 HALF_MAX = 65504.0
 HALF_NORMAL = 2.0**-14
-_MARGIN = 8.0  # times the error of the disturbed run
+_MARGIN = 4.0  # times the error of the disturbed run
 _SEEDS = (0, 1)
 
 

@@ -44,8 +44,10 @@ def layer_of(node: Any) -> str:
 
 
 def whereabouts(node: Any) -> str:
-    """The source line, or the path of the layer where no line of the user's is known."""
-    return source_line(node) or layer_of(node)
+    """The source line; where none of the user's is known, the path of the layer, or the class of the model itself."""
+    layers = list((node.meta.get("nn_module_stack") or {}).values())
+    kind = layers[-1][1] if layers else ""
+    return source_line(node) or layer_of(node) or str(getattr(kind, "__qualname__", kind)).rpartition(".")[2]
 
 
 def place(node: Any) -> str:

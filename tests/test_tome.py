@@ -32,7 +32,7 @@ from ferrule.techniques.tokens.tome import Options, merge_tokens
 def released(metric: Tensor, x: Tensor, size: Tensor, r: int, protected: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """ToMe's bipartite soft matching in its own form: argsort, gather and scatter_reduce.
 
-    Returns merged tokens in the order [even ones left, odd ones], their sizes, and the positions of sources and targets.
+    Returns merged tokens in the order [even ones left, odd ones], their sizes, where sources and targets stand.
     """
     a, b = metric[:, ::2], metric[:, 1::2]
     scores = a @ b.transpose(-1, -2)
@@ -89,7 +89,9 @@ def test_sources_with_one_target_add_up() -> None:
     merged, sizes, _ = merge_all(x, None, matching, 2, torch.arange(6.0))
     assert merged[0, :, 0].tolist() == [1, 3, 4, pytest.approx((0 + 2 + 5) / 3)]
     assert sizes[0].tolist() == [1, 1, 1, 3]
-    merged, sizes, _ = merge_all(merged, sizes, Matching(0, torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 3.0]])), 1, torch.arange(6.0))
+    merged, sizes, _ = merge_all(
+        merged, sizes, Matching(0, torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 3.0]])), 1, torch.arange(6.0)
+    )
     assert merged[0, -1, 0].item() == pytest.approx((4 + 0 + 2 + 5) / 4) and sizes[0].tolist() == [1, 1, 4]
 
 
@@ -112,7 +114,12 @@ def test_every_short_row_has_room_for_its_share() -> None:
     """Each row length, ratio and schedule: enough pairs to merge, enough padding to drop, never less than one left."""
     for longest in (2, 3, 7, 50, 256):
         for protected in (0, 1, 2):
-            for r, ratio, schedule in ((8, 0.0, "constant"), (40, 0.0, "decreasing"), (1, 0.5, "constant"), (1, 0.1, "decreasing")):
+            for r, ratio, schedule in (
+                (8, 0.0, "constant"),
+                (40, 0.0, "decreasing"),
+                (1, 0.5, "constant"),
+                (1, 0.1, "decreasing"),
+            ):
                 plan = plan_merging(6, longest, protected, r=r, ratio=ratio, schedule=schedule, padded=True)
                 for tokens in range(protected, longest + 1):
                     lengths = [plan.length(tokens, layer) for layer in range(7)]
@@ -120,7 +127,9 @@ def test_every_short_row_has_room_for_its_share() -> None:
                     assert lengths[0] == tokens
                     for before, after, merged in zip(lengths, lengths[1:], counts, strict=False):
                         assert merged == before - after and 0 <= merged <= (before - protected) // 2
-                    assert all(plan.length(tokens, n) >= plan.length(tokens - 1, n) for n in range(7) if tokens > protected)
+                    assert all(
+                        plan.length(tokens, n) >= plan.length(tokens - 1, n) for n in range(7) if tokens > protected
+                    )
 
 
 def test_schedules_are_those_of_the_paper() -> None:
@@ -154,11 +163,20 @@ def timm_vit(**options: Any) -> nn.Module:
 
 
 def text(kind: str, **options: Any) -> nn.Module:
+    from ferrule.sources.torchvision_ops import declare_torchvision_ops
+
+    declare_torchvision_ops()
     import transformers
 
     from ferrule.sources.text_encoder import TextModel
 
-    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+    sizes = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+    }
     if kind == "DistilBert":
         sizes = {"vocab_size": 64, "dim": 32, "hidden_dim": 64, "n_layers": 3, "n_heads": 2}
     config = getattr(transformers, f"{kind}Config")(**sizes, **options)
@@ -167,12 +185,20 @@ def text(kind: str, **options: Any) -> nn.Module:
 
 
 def vision(kind: str) -> nn.Module:
+    from ferrule.sources.torchvision_ops import declare_torchvision_ops
+
+    declare_torchvision_ops()
     import transformers
 
     from ferrule.sources.vision import VisionModel
 
     config = getattr(transformers, f"{kind}Config")(
-        image_size=16, patch_size=4, num_channels=1, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
+        image_size=16,
+        patch_size=4,
+        num_channels=1,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
         num_attention_heads=2,
     )
     config._attn_implementation = "eager"
@@ -220,8 +246,10 @@ def model_of(name: str) -> Model:
         ids = torch.arange(2, 22)[None]
         tokens = {1: Dim("tokens", 2, 48)}
         entry = EntryPoint(
-            module, {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
-            {"input_ids": tokens, "attention_mask": tokens}, {"input_ids": 1, "attention_mask": 0},
+            module,
+            {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+            {"input_ids": tokens, "attention_mask": tokens},
+            {"input_ids": 1, "attention_mask": 0},
         )
         return Model({"forward": entry}, source=name, proof_source="tokens")
     return as_model(module, (torch.randn(1, 1, 16, 16),))
@@ -255,7 +283,9 @@ def test_a_family_is_taken_apart_rightly(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["bert", "distilbert", "roberta", "electra"])
-@pytest.mark.parametrize("options", [Options(r=6), Options(ratio=0.2, schedule="decreasing"), Options(r=9, prop_attn=False)])
+@pytest.mark.parametrize(
+    "options", [Options(r=6), Options(ratio=0.2, schedule="decreasing"), Options(r=9, prop_attn=False)]
+)
 def test_padding_changes_nothing(name: str, options: Options) -> None:
     model = model_of(name)
     merged = module_of(merge_tokens(model, options))
@@ -337,7 +367,10 @@ def test_it_lowers_to_every_target(name: str, tmp_path: Path) -> None:
         rows = tuple({"input_ids": ids[:, :n], "attention_mask": torch.ones_like(ids[:, :n])} for n in (2, 5, 20))
         model = replace(model, proof_inputs=rows)
     built = ferrule.deploy(
-        model, devices=[f"{d}:{t}" for t, d in TARGETS.items()], recipe=[replace(r, min_cosine=0.5) for r in recipes], out=tmp_path
+        model,
+        devices=[f"{d}:{t}" for t, d in TARGETS.items()],
+        recipe=[replace(r, min_cosine=0.5) for r in recipes],
+        out=tmp_path,
     )
     for result in built:
         assert result.status == "ok", f"{result.target}: {result.code}: {result.reason}"

@@ -51,8 +51,8 @@ def make_table() -> dict[Any, Callable[..., Any]]:
         aten.copysign.Tensor: _with_sign,
         aten.bucketize.Tensor: _bucket,
         aten.searchsorted.Tensor: _search,
-        aten._upsample_bilinear2d_aa.default: _smooth("bilinear"),
-        aten._upsample_bicubic2d_aa.default: _smooth("bicubic"),
+        aten._upsample_bilinear2d_aa.default: _smooth(_triangle),
+        aten._upsample_bicubic2d_aa.default: _smooth(_cubic),
     }
 
 
@@ -229,29 +229,39 @@ def _search(
     return _bucket(x, ordered, out_int32=out_int32, right=right or side == "right")
 
 
-def _smooth(mode: str) -> Callable[..., Any]:
+def _smooth(taps: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     """Resizing with antialias as two products with constant matrices: coremltools would leave the smoothing out."""
 
     def resize(x: Tensor, size: Sequence[int], corners: bool, *scales: float | None) -> Any:
         height, width = x.shape[-2:]
-        if not all(isinstance(n, int) for n in (height, width, *size)):
+        if corners or not all(isinstance(n, int) for n in (height, width, *size)):
             return NotImplemented
-        rows, columns = _matrix(mode, height, size[0], corners), _matrix(mode, width, size[1], corners)
+        down, across = scales if len(scales) == 2 else (None, None)
+        rows, columns = _matrix(taps, height, size[0], down), _matrix(taps, width, size[1], across)
         return rows @ (x @ columns.transpose(0, 1))
 
     return resize
 
 
-def _matrix(mode: str, size: int, target: int, corners: bool) -> Tensor:
-    """What the resizing of one axis multiplies by, [target, size]: its answers to single pixels."""
+def _matrix(taps: Callable[[Tensor], Tensor], size: int, target: int, factor: float | None) -> Tensor:
+    """Weights [target, size] of the pixels of one axis, as torch takes them with antialias; rows add up to one."""
     import torch
-    from torch._subclasses.fake_tensor import unset_fake_temporarily
-    from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
-    with unset_fake_temporarily(), disable_proxy_modes_tracing():
-        pixels = torch.eye(size)[None, :, :, None]
-        answers = torch.nn.functional.interpolate(
-            pixels, size=(target, 1), mode=mode, align_corners=corners, antialias=True
-        )
-        numbers = answers[0, :, :, 0].t().tolist()
-    return torch.tensor(numbers)
+    step = 1 / factor if factor else size / target
+    centres = (torch.arange(target) + 0.5) * step
+    places = torch.arange(size) + 0.5
+    weights = taps((places - centres[:, None]).abs() / max(step, 1.0))
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _triangle(distance: Tensor) -> Tensor:
+    return (1 - distance).clamp(min=0)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """The cubic kernel with the slope -0.5 at one, which torch uses with antialias."""
+    import torch
+
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))

@@ -184,7 +184,11 @@ FAMILIES = (
     ),
     Family("ViT of transformers", ("transformers.models.vit.modeling_vit.ViTLayer",), _vit_attend, _vit_feed),
     Family(
-        "DeiT of transformers", ("transformers.models.deit.modeling_deit.DeiTLayer",), _vit_attend, _vit_feed, protected=2
+        "DeiT of transformers",
+        ("transformers.models.deit.modeling_deit.DeiTLayer",),
+        _vit_attend,
+        _vit_feed,
+        protected=2,
     ),
     Family(
         "DINOv2 of transformers",

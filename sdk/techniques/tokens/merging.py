@@ -129,7 +129,7 @@ def match_tokens(metric: Tensor, sizes: Tensor | None, protected: int) -> Matchi
     # Whole rows and columns, whatever their parity: their number is then never 0 or 1, at which torch.export balks.
     position = torch.arange(metric.shape[1])
     odd = (position % 2).to(metric.dtype)
-    taking_part = sizes.clamp_max(1) * (position - (protected - 1)).clamp(0, 1).to(metric.dtype)
+    taking_part = sizes.clamp_max(1.0) * (position - (protected - 1)).to(metric.dtype).clamp(0.0, 1.0)
     scores = metric @ metric.transpose(1, 2) - 4 * (1 - taking_part * odd).unsqueeze(1)
     score, index = scores.max(-1)
     return Matching(0, score - 4 * (1 - taking_part * (1 - odd)), index.to(metric.dtype))
@@ -139,9 +139,9 @@ def attention_bias(sizes: Tensor | None, proportional: bool, padded: bool) -> Te
     """What to add to attention scores [batch, keys]: log of the sizes, and -1e4 at padding."""
     if sizes is None:
         return None
-    bias = sizes.clamp_min(1).log() if proportional else None
+    bias = sizes.clamp_min(1.0).log() if proportional else None
     if padded:
-        mask = (sizes.clamp_max(1) - 1) * -MASKED
+        mask = (sizes.clamp_max(1.0) - 1) * -MASKED
         bias = mask if bias is None else bias + mask
     return bias
 
@@ -160,12 +160,12 @@ def merge_all(
     chosen = matching.score.topk(count, dim=1)[1]
     source = (chosen.to(x.dtype) * 2 + matching.start).unsqueeze(2)
     target = matching.target.gather(1, chosen).unsqueeze(2)
-    ones = x.new_ones((1, count))
+    ones = x.new_full((1, count), 1.0)
     gone = _one_hot(source, at)  # [batch, count, tokens]
     kept = 1 - (ones @ gone).squeeze(1)
     # A token moves up by as many places as tokens before it have gone.
-    order = at - (ones @ (at - source).clamp(0, 1)).squeeze(1)
-    place = target - (target - source.transpose(1, 2)).clamp(0, 1) @ ones.transpose(0, 1)
+    order = at - (ones @ (at - source).clamp(0.0, 1.0)).squeeze(1)
+    place = target - (target - source.transpose(1, 2)).clamp(0.0, 1.0) @ ones.transpose(0, 1)
     went = order * kept + (place.transpose(1, 2) @ gone).squeeze(1)
     # The kept ones in order of position: of numbers that fall with the position, the largest.
     staying = (kept * (tokens - at)).topk(left, dim=1)[1]
@@ -189,12 +189,12 @@ def merge_padded(
     positions = torch.arange(x.shape[1], dtype=x.dtype)
     score, other = matching.score.unsqueeze(2), matching.score.unsqueeze(1)
     ahead = (other > score) | ((other == score) & (positions.unsqueeze(0) < positions.unsqueeze(1)))
-    gone = (counts.unsqueeze(1) - ahead.to(x.dtype).sum(2)).clamp(0, 1)
-    order = ((sizes.clamp_max(1) - gone).cumsum(1) - 1).clamp_min(0)
+    gone = (counts.unsqueeze(1) - ahead.to(x.dtype).sum(2)).clamp(0.0, 1.0)
+    order = ((sizes.clamp_max(1.0) - gone).cumsum(1) - 1).clamp_min(0.0)
     went = order.gather(1, (positions + gone * (matching.target - positions)).long())
     into = _one_hot(went.unsqueeze(1), torch.arange(left, dtype=x.dtype).unsqueeze(1))  # [batch, left, tokens]
     new = into @ sizes.unsqueeze(2)
-    share = sizes.unsqueeze(2) / (into.transpose(1, 2) @ new).clamp_min(1)
+    share = sizes.unsqueeze(2) / (into.transpose(1, 2) @ new).clamp_min(1.0)
     return into @ (x * share), new.squeeze(2), went
 
 
@@ -205,7 +205,7 @@ def unmerge(x: Tensor, where: Tensor) -> Tensor:
 
 def _one_hot(index: Tensor, positions: Tensor) -> Tensor:
     """1 where two whole numbers are equal, else 0."""
-    return (1 - (index - positions).abs()).clamp_min(0)
+    return (1 - (index - positions).abs()).clamp_min(0.0)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
@@ -215,4 +215,3 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
     offset = torch.arange(x.shape[0]).unsqueeze(1) * x.shape[1]
     rows = x.flatten(0, 1).index_select(0, (index + offset).flatten())
     return rows.unflatten(0, (x.shape[0], -1))
-

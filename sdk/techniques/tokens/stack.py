@@ -114,5 +114,5 @@ def _real(x: Tensor, mask: Tensor | None, rest: tuple[Any, ...], named: dict[str
             "Drop the technique from the recipe for this model.",
         )
     row = given if given is padding else given[:, 0, 0]
-    real = row.to(x.dtype) if row.dtype == torch.bool else (row + 1).clamp(0, 1)
+    real = row.to(x.dtype) if row.dtype == torch.bool else (row + 1).clamp(0.0, 1.0)
     return real.expand(x.shape[0], -1)

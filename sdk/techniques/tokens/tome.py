@@ -52,7 +52,9 @@ def merge_tokens(model: Model, options: Options, data: list[Mapping[str, Tensor]
     from ferrule.techniques.quant.attention import split_attention
 
     if "tome" in model.history:
-        raise RecipeError("FER-REC-004", "Technique 'tome' stands twice in the recipe.", "Give it once, with a larger r.")
+        raise RecipeError(
+            "FER-REC-004", "Technique 'tome' stands twice in the recipe.", "Give it once, with a larger r."
+        )
     split = split_attention(model)
     modules = {name: _merge_entry(name, entry, options) for name, entry in split.entry_points.items()}
     if not any(modules.values()):
@@ -135,7 +137,7 @@ def _dims_of_tokens(entry: EntryPoint, tokens: int) -> list[Dim]:
                 found.append(dim)
             elif axis > 0:
                 raise _refusal(
-                    f"a dynamic axis, {dim.name!r}, that is {length} long in the example where blocks see {tokens} tokens"
+                    f"a dynamic axis, {dim.name!r}, {length} long in the example, where blocks see {tokens} tokens"
                 )
     return found
 
