@@ -160,11 +160,17 @@ def deploy(
     with _room(folder), staging(folder) as stage, contextlib.nullcontext() if cache else cached_results.off():
         ready = _prepare_all(model, example_inputs, dynamic, recipes, calibration, stage / "prepared", store)
         results = _lower_all(places, recipes, ready, expand, archive, folder, stage, store, progress)
-    ordered = [results[p, r] for r in range(len(recipes)) for p in range(len(places))]
+    name = _model_name(model)
+    ordered = [replace(results[p, r], model=name) for r in range(len(recipes)) for p in range(len(places))]
     write_results(ordered, folder)
     if store is not None and not all(result.cached for result in ordered):
         trim(store)
     return ordered
+
+
+def _model_name(model: Model | nn.Module | str) -> str:
+    """The spec, the source of a Model, or the class of a module."""
+    return model if isinstance(model, str) else str(getattr(model, "source", f"module:{type(model).__name__}"))
 
 
 def _lower_all(

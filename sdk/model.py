@@ -266,6 +266,9 @@ def _capture_entry(name: str, entry: EntryPoint) -> Captured:
             if written_inputs(program):
                 copying = _on_copies(entry)
                 program = torch.export.export(copying, arguments, dynamic_shapes=shapes if dims else None)
+            if not _can_be_saved(program):
+                plain = _returning_plainly(entry)
+                program = torch.export.export(plain, arguments, dynamic_shapes=shapes if dims else None)
     except Exception as error:
         raise _explain_capture(name, error) from error
     return Captured(program, _signature(program, entry, outputs))
@@ -292,6 +295,35 @@ def _on_copies(entry: EntryPoint) -> nn.Module:
     return fx.GraphModule({"module": entry.module}, graph).eval()
 
 
+def _can_be_saved(program: ExportedProgram) -> bool:
+    """Whether torch can write down the form of what is returned; it cannot for named tuples such as topk's."""
+    import torch.utils._pytree as pytree
+
+    try:
+        pytree.treespec_dumps(program.call_spec.out_spec)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _returning_plainly(entry: EntryPoint) -> nn.Module:
+    """The module called on copies of its inputs, its answer as a plain tuple of tensors."""
+    from torch import fx
+
+    graph = fx.Graph()
+    inputs = [graph.placeholder(name) for name in entry.inputs]
+    copies = tuple(graph.call_method("clone", (value,)) for value in inputs)
+    answer = graph.call_module("module", copies)
+    graph.output(graph.call_function(_leaves, (answer,)))
+    return fx.GraphModule({"module": entry.module}, graph).eval()
+
+
+def _leaves(answer: Any) -> tuple[Any, ...]:
+    import torch.utils._pytree as pytree
+
+    return tuple(pytree.tree_leaves(answer))
+
+
 def _name_outputs(name: str, entry: EntryPoint) -> tuple[str, ...]:
     import torch.utils._pytree as pytree
 
@@ -308,9 +340,14 @@ def _name_outputs(name: str, entry: EntryPoint) -> tuple[str, ...]:
     leaves, _ = pytree.tree_flatten_with_path(result)
     if len(leaves) == 1 and not leaves[0][0]:
         return ("output",)
-    names = ["_".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path) for path, _ in leaves]
+    names = ["_".join(_label(key) for key in path) for path, _ in leaves]
     plain = [re.sub(r"\W", "_", n, flags=re.ASCII) for n in names]  # targets want identifiers
     return tuple(f"output_{n}" if n[:1].isdigit() else n for n in plain)
+
+
+def _label(key: Any) -> str:
+    """A dictionary's key, a list's index or a named tuple's field, as torch's paths have them."""
+    return str(next((getattr(key, part) for part in ("key", "idx", "name") if hasattr(key, part)), key))
 
 
 def _signature(program: ExportedProgram, entry: EntryPoint, outputs: tuple[str, ...]) -> Signature:

@@ -17,7 +17,7 @@ __all__ = ["Result", "write_results"]
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome of one (device, target, recipe): `ok`, `refused` (by rule) or `failed` (tried), with a coded reason.
+    """Outcome of one (device, target, recipe) of a model, named as it was given: `ok`, `refused` (by rule) or `failed` (tried), with a coded reason.
 
     size_bytes: the artefact, without tokenizer and proof. seconds: wall time of lowering and proof; where `cached`, of
     the earlier build whose artefact was used again. log: what the toolkit printed, kept only after a failure.
@@ -37,6 +37,7 @@ class Result:
     seconds: float = 0.0
     log: str | None = None
     cached: bool = False
+    model: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The row of `ferrule build --json`."""
@@ -55,16 +56,16 @@ def write_results(results: Sequence[Result], folder: Path) -> None:
 
 
 def _merge(path: Path, results: Sequence[Result]) -> list[dict[str, object]]:
-    kept: dict[tuple[str, str, str], dict[str, object]] = {}
+    kept: dict[tuple[str, str, str, str], dict[str, object]] = {}
     if path.is_file():
         try:
             old = json.loads(path.read_text())["results"]
-            kept = {(r["device"], r["target"], r["recipe"]): r for r in old}
-        except (ValueError, KeyError, TypeError):  # not ours to repair: the new rows replace it
+            kept = {(r.get("model", ""), r["device"], r["target"], r["recipe"]): r for r in old}
+        except (ValueError, KeyError, TypeError, AttributeError):  # not ours to repair: the new rows replace it
             kept = {}
     for result in results:
         row = result.to_json()
         del row["cached"]
         row["bundle"] = Path(result.bundle).name if result.bundle else None
-        kept[result.device, result.target, result.recipe] = row
+        kept[result.model, result.device, result.target, result.recipe] = row
     return list(kept.values())

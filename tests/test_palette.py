@@ -78,7 +78,9 @@ def test_palettes_beat_even_steps_on_heavy_tails() -> None:
     assert (palette - weight).square().sum() < (even - weight).square().sum()
 
 
-@pytest.mark.parametrize(("rows", "group", "used"), [(384, 16, 16), (10, 16, 0), (10, 4, 2), (7, 4, 1), (7, 16, 0), (101, 16, 0), (8, 8, 0)])
+@pytest.mark.parametrize(
+    ("rows", "group", "used"), [(384, 16, 16), (10, 16, 0), (10, 4, 2), (7, 4, 1), (7, 16, 0), (101, 16, 0), (8, 8, 0)]
+)
 def test_groups_divide_the_rows(rows: int, group: int, used: int) -> None:
     assert rows_per_palette(rows, group) == used
 

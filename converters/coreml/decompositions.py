@@ -32,11 +32,13 @@ def make_table() -> dict[Any, Callable[..., Any]]:
         aten.fmod.Tensor: _fmod,
         aten.fmod.Scalar: _fmod,
         aten.div.Scalar_mode: _div_mode,
+        aten.div.Tensor_mode: _div_mode,
         aten.isinf.default: _isinf,
         aten.bitwise_or.Tensor: _either,
         aten.bitwise_xor.Tensor: _one_of,
         aten._cdist_forward.default: _distances,
         aten.constant_pad_nd.default: _pad,
+        aten.convolution.default: _convolution,
         aten.diagonal.default: _diagonal,
         aten.diagonal_copy.default: _diagonal,
         aten.unfold.default: _windows,
@@ -68,6 +70,7 @@ def _fmod(x: Tensor, y: Any) -> Any:
 
 
 def _div_mode(x: Tensor, y: Any, *, rounding_mode: str | None = None) -> Any:
+    """Of floats: coremltools looks the mode's name up among the graph's values, where `floor` may be another."""
     if rounding_mode is None:
         return x / y
     if not x.is_floating_point():
@@ -115,6 +118,29 @@ def _pad(x: Tensor, pad: Sequence[int], value: Any = 0) -> Any:
         before, after = (max(0, -n) for n in pad[2 * pair : 2 * pair + 2])
         x = x.narrow(axis, before, x.shape[axis] - before - after)
     return torch.ops.aten.constant_pad_nd(x, [max(0, n) for n in pad], value)
+
+
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Any:
+    """A transposed one with padding of its output: in full, then cut; coremltools fails where the other padding is 0."""
+    import torch
+
+    if not transposed or not any(output_padding):
+        return NotImplemented
+    none = [0] * len(padding)
+    full = torch.ops.aten.convolution(x, weight, None, stride, none, dilation, True, none, groups)
+    edges = [edge for p, o in zip(padding, output_padding, strict=True) for edge in (o - p, -p)]
+    cut = torch.ops.aten.constant_pad_nd(full, edges[::-1], 0.0)
+    return cut if bias is None else cut + bias.reshape(-1, *[1] * len(padding))
 
 
 def _diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:

@@ -79,6 +79,7 @@ def register_ops() -> None:
         ferrule_alias: ["alias", "alias_copy"],
         ferrule_where: ["where", "where.self"],
         ferrule_prod: ["prod", "prod.dim_int"],
+        ferrule_floordiv: ["floordiv"],
         coded_linear: ["ferrule::coded_linear", "ferrule.coded_linear", "coded_linear"],
         coded_embedding: ["ferrule::coded_embedding", "ferrule.coded_embedding", "coded_embedding"],
     }
@@ -94,6 +95,15 @@ def ferrule_alias(context: Any, node: Any) -> None:
     context.add(mb.identity(x=_get_inputs(context, node)[0], name=node.name))
 
 
+def ferrule_floordiv(context: Any, node: Any) -> None:
+    """Floor division of lengths, which stays whole; coremltools makes a float of it, and no shape takes that."""
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+
+    x, y = _get_inputs(context, node, expected=2)
+    context.add(mb.floor_div(x=x, y=y, name=node.name))
+
+
 def ferrule_prod(context: Any, node: Any) -> None:
     """`prod` over one axis, or over all."""
     from coremltools.converters.mil import Builder as mb
@@ -101,7 +111,7 @@ def ferrule_prod(context: Any, node: Any) -> None:
 
     x, *rest = _get_inputs(context, node)
     values = [value.val for value in rest[:2] if value is not None]
-    axes = [int(values[0])] if values else None
+    axes = [int(values[0])] if values else list(range(x.rank))
     keep = bool(values[1]) if len(values) > 1 else False
     context.add(mb.reduce_prod(x=x, axes=axes, keep_dims=keep, name=node.name))
 

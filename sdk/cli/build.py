@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ferrule.cache import off
 from ferrule.cli.completion import complete_destination, complete_model, complete_recipe
 from ferrule.cli.output import (
     EXIT_NONE,
@@ -60,6 +61,7 @@ __all__ = ["command", "print_results", "show_progress"]
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the bundles.")
 @click.option("-f", "--file", "project", type=click.Path(path_type=Path), help="Project file to build instead.")
 @click.option("--expand", is_flag=True, help="Decode weights that a target cannot hold natively (reported).")
+@click.option("--no-cache", is_flag=True, help="Make everything anew, and keep nothing.")
 @click.option("--zip", "archive", is_flag=True, help="Write each bundle as a .zip as well.")
 @json_option
 def command(
@@ -70,6 +72,7 @@ def command(
     out: Path | None,
     project: Path | None,
     expand: bool,
+    no_cache: bool,
     archive: bool,
     as_json: bool,
 ) -> int:
@@ -88,7 +91,9 @@ def command(
     """
     if model is None:
         given = {"--device": devices, "--recipe": recipes, "--calibrate": calibrate}
-        return _build_project(project, [name for name, value in given.items() if value], out, expand, archive, as_json)
+        with off() if no_cache else nullcontext():
+            names = [name for name, value in given.items() if value]
+            return _build_project(project, names, out, expand, archive, as_json)
     if project is not None:
         raise click.UsageError(f"Both a MODEL ({model}) and a project file ({project}) were given; one is needed.")
     if not devices:
@@ -110,6 +115,7 @@ def command(
                 expand=expand,
                 archive=archive,
                 progress=progress,
+                cache=not no_cache,
             )
     except FerruleError as error:
         if as_json:
@@ -144,7 +150,7 @@ def _build_project(
 
         built = build_project(project, on_event if update else None)
     if as_json:
-        print_json([{"model": name, **r.to_json()} for name, results in built for r in results])
+        print_json([{**r.to_json(), "model": name} for name, results in built for r in results])
     else:
         print_results([r for _, results in built for r in results], [n for n, results in built for _ in results])
         click.echo(f"bundles: {project.out}")

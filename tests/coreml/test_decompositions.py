@@ -50,6 +50,7 @@ CASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth_triangle": lambda x, rows: F.interpolate(x, (3, 11), mode="bilinear", antialias=True),
     "smooth_cubic": lambda x, rows: F.interpolate(x, (3, 11), mode="bicubic", antialias=True),
     "grid": lambda x, rows: F.grid_sample(x, 1.2 * torch.tanh(x[:, :2]).permute(0, 2, 3, 1), align_corners=False),
+    "transposed_beyond": lambda x, rows: F.conv_transpose2d(x, torch.ones(3, 2, 2, 2), stride=3, output_padding=1),
     "crop": lambda x, rows: F.conv_transpose2d(x, torch.ones(3, 2, 3, 3), stride=2, padding=1, output_padding=1),
 }
 

@@ -39,4 +39,4 @@ def code_embeddings(model: Model, options: Options, data: list[Mapping[str, Tens
             return None
         return CodedEmbedding(encode_affine(layer.weight, bits=8))
 
-    return replace_layers(model, "emb8", lambda layer: type(layer) is nn.Embedding, make, choice)
+    return replace_layers(model, "emb8", lambda layer: type(layer) is nn.Embedding, make, choice, CodedEmbedding)

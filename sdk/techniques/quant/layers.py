@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ferrule.cache import remembered
 from ferrule.codec import Affine, Codec, Lookup, Range, encode_affine
-from ferrule.coded import CodedEmbedding, CodedLinear
+from ferrule.coded import CodedLinear
 from ferrule.errors import RecipeError
 from ferrule.model import Model, copy_module
 
@@ -52,10 +52,12 @@ def replace_layers(
     matches: Callable[[nn.Module], bool],
     make: Callable[[str, nn.Module], nn.Module | None],
     choice: Choice = Choice(),  # noqa: B008  frozen
+    coded: type[nn.Module] = CodedLinear,
 ) -> Model:
     """A copy of the model with `make(name, layer)` for each layer that `matches` and that is in `choice`.
 
     `make` returns None to leave a layer alone. A layer that several places share is coded once and stays shared.
+    coded: what an earlier step would have left in their place.
     Raises RecipeError FER-REC-002 when nothing was replaced (a recipe never acts as a silent no-op), and FER-REC-004
     when an earlier step has coded the layers already.
     """
@@ -74,7 +76,7 @@ def replace_layers(
                     found[name] = replacement
         modules[entry_name] = _copy_with(entry.module, found)
     if not any(made.values()):
-        _refuse_conflict(model, technique, choice)
+        _refuse_conflict(model, technique, choice, coded)
         why = f"the {seen} of its kind{choice} are too small" if seen else f"the model has none of its kind{choice}"
         raise RecipeError(
             "FER-REC-002",
@@ -84,12 +86,12 @@ def replace_layers(
     return model.with_modules(modules, technique)
 
 
-def _refuse_conflict(model: Model, technique: str, choice: Choice) -> None:
+def _refuse_conflict(model: Model, technique: str, choice: Choice, coded: type[nn.Module]) -> None:
     taken = [
         name
         for entry in model.entry_points.values()
         for name, layer in entry.module.named_modules()
-        if isinstance(layer, CodedLinear | CodedEmbedding) and name in choice
+        if isinstance(layer, coded) and name in choice
     ]
     if taken:
         raise RecipeError(
@@ -149,14 +151,14 @@ def code_linears(
         codec = encode(weight, (importance or {}).get(id(layer)))
         return CodedLinear(codec, layer.bias, activation, None if ranges is None else ranges[id(layer)])
 
-    coded = replace_layers(model, technique, lambda layer: linear_weight(layer) is not None, make, choice)
-    notes = list(_left_in_float(coded, technique, choice))
+    made = replace_layers(model, technique, lambda layer: linear_weight(layer) is not None, make, choice)
+    notes = list(_left_in_float(made, technique, choice))
     if unreached:
         notes.append(
             f"{technique}: no calibration input reaches {len(unreached)} layers, such as {unreached[0]!r}: they stay "
             "in float."
         )
-    return replace(coded, notes=(*coded.notes, *notes))
+    return replace(made, notes=(*made.notes, *notes))
 
 
 def search_affine(weight: Tensor, bits: int, group: int, rounding: str, importance: Tensor | None) -> Affine:

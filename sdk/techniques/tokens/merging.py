@@ -112,7 +112,7 @@ def normalise_keys(keys: Tensor, mean: Tensor) -> Tensor:
     """
     heads = keys.shape[1]
     total = sum((keys[:, h : h + 1] for h in range(1, heads)), keys[:, :1]).squeeze(1) * (1 / heads)
-    return total * (torch.rsqrt((total * total) @ mean + 1e-5) * keys.shape[-1] ** -0.5)
+    return total * (torch.rsqrt((total * total + 1e-5) @ mean) * keys.shape[-1] ** -0.5)
 
 
 def match_tokens(metric: Tensor, sizes: Tensor | None, protected: int) -> Matching:
@@ -172,7 +172,7 @@ def merge_all(
     into = _one_hot(place.transpose(1, 2), positions[:left].unsqueeze(1))  # [batch, left, count]
     moved = _rows(x, chosen * 2 + matching.start)
     if sizes is None:
-        new = 1 + into @ ones.transpose(0, 1)
+        new = into.sum(2, keepdim=True) + 1
         return (_rows(x, staying) + into @ moved) / new, new.squeeze(2), went
     own, heavy = sizes.gather(1, staying).unsqueeze(2), gone @ sizes.unsqueeze(2)
     new = own + into @ heavy
