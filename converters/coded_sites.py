@@ -87,6 +87,7 @@ def recapture(
                 _replace(module, node, _read_site(module, node), make, made)
         module.graph.eliminate_dead_code()
         module.delete_all_unused_submodules()
+        _delete_unused_buffers(module)
         module.recompile()
     lengths = lengths or {}
     arguments = tuple(_example(spec, graph, lengths) for spec in graph.signature.inputs)
@@ -95,6 +96,13 @@ def recapture(
     with torch.no_grad():
         program = torch.export.export(module, arguments, dynamic_shapes=shapes if dims else None)
     return Captured(program, specialise(graph.signature, lengths))
+
+
+def _delete_unused_buffers(module: fx.GraphModule) -> None:
+    """The root's own buffers that no node reads any more: a model that is itself a coded layer keeps its codes there."""
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name in [name for name, _ in module.named_buffers(recurse=False) if name not in read]:
+        delattr(module, name)
 
 
 def specialise(signature: Signature, lengths: Mapping[str, int]) -> Signature:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ferrule.bundle import Bundle, check
-    from ferrule.converters.locate import locate
     from ferrule.codec import Affine
+    from ferrule.converters.locate import locate
     from ferrule.difference import Difference, diff
     from ferrule.errors import FerruleError
     from ferrule.flow import compress, deploy, lower, pack

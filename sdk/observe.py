@@ -6,15 +6,19 @@ same tensor (queries, keys and values) see the same values and so get the same r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ferrule.codec import Range
 from ferrule.model import Model, unchanged
+
+if TYPE_CHECKING:
+    from ferrule.techniques.quant.layers import Choice
 
 __all__ = ["choose_range", "observe_ranges"]
 
@@ -39,7 +43,7 @@ class _Seen:
 
 
 def observe_ranges(
-    model: Model, data: Sequence[Mapping[str, Tensor]], choice: Container[str], method: str, percentile: float
+    model: Model, data: Sequence[Mapping[str, Tensor]], choice: Choice, method: str, percentile: float
 ) -> dict[int, tuple[Range, Range]]:
     """Ranges of the input and output of each chosen linear layer, by id(layer); a layer that never ran has none."""
     from ferrule.techniques.quant.layers import linear_weight

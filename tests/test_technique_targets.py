@@ -38,7 +38,7 @@ class Tagger(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Two transformer blocks and a head, for techniques that act on tokens: [1, 26, 32] -> scores [1, 26, 7]."""
+    """Two transformer blocks and a head, for techniques that act on tokens: [1, 48, 32] -> scores [1, 48, 7]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], f
     others = [name for name in TECHNIQUES if name not in on_tokens]
     built = ferrule.deploy(model, devices=devices, recipe=others, calibration=[inputs], out=out)
     # Neighbours alike, as in pictures: what is merged there is worth merging.
-    x = torch.randn(1, 13, 32).repeat_interleave(2, 1) + 0.1 * torch.randn(1, 26, 32)
+    x = torch.randn(1, 12, 32).repeat_interleave(4, 1) + 0.1 * torch.randn(1, 48, 32)
     built += ferrule.deploy(Encoder().eval(), (x,), devices=devices, recipe=on_tokens, out=out)
     return {(r.recipe, r.target): r for r in built}
 

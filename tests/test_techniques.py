@@ -81,7 +81,7 @@ def subject(request: pytest.FixtureRequest) -> Model:
         return model
     torch.manual_seed(3)
     # Neighbours alike, as in pictures: what is merged there is worth merging.
-    x = torch.randn(2, 13, 32).repeat_interleave(2, 1) + 0.1 * torch.randn(2, 26, 32)
+    x = torch.randn(2, 12, 32).repeat_interleave(4, 1) + 0.1 * torch.randn(2, 48, 32)
     return as_model(Encoder().eval(), (x,))
 
 
@@ -439,3 +439,11 @@ def test_calibration_rows_that_do_not_fit_are_refused(
         compress(small, "w4g32", calibration=[row, change(row)])
     assert caught.value.code == code and told in caught.value.message
     assert "calibration sample 1" in caught.value.message
+
+
+def test_static_biases_are_whole_units_of_the_integer_product(small: Model) -> None:
+    layer = module_of(run(small, "w8a8-static")).get_submodule("first")
+    assert isinstance(layer, CodedLinear) and layer.bias is not None
+    units = layer.bias.double() / (layer.scales[:, 0].double() * layer.ranges[0])
+    assert torch.allclose(units, units.round(), atol=1e-2)
+    assert torch.allclose(layer.bias, module_of(small).get_parameter("first.bias"), atol=1e-3)

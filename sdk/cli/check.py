@@ -32,7 +32,7 @@ WORST = 12  # nodes listed when nothing diverges
 )
 @click.option("--model", help="With --locate: the model's spec, where the manifest's is not found here.")
 @click.option("--input", "index", default=0, show_default=True, help="With --locate: which proof input.")
-@click.option("--calibrate", "calibration", help="With --locate: the calibration file of the build, where its recipe needed one.")
+@click.option("--calibrate", "calibration", help="With --locate: the build's calibration file.")
 @click.option("--device", help="With --locate and no BUNDLE: build for DEVICE[:TARGET] first, as after a failed build.")
 @click.option("--recipe", default="fp", show_default=True, help="With --device: the recipe.")
 @json_option

@@ -149,7 +149,11 @@ def code_linears(
             unreached.append(name)
             return None
         codec = encode(weight, (importance or {}).get(id(layer)))
-        return CodedLinear(codec, layer.bias, activation, None if ranges is None else ranges[id(layer)])
+        if ranges is None:
+            return CodedLinear(codec, layer.bias, activation)
+        found = ranges[id(layer)]
+        bias = None if layer.bias is None else _round_bias(layer.bias, codec, found[0])
+        return CodedLinear(codec, bias, activation, found)
 
     made = replace_layers(model, technique, lambda layer: linear_weight(layer) is not None, make, choice)
     notes = list(_left_in_float(made, technique, choice))
@@ -159,6 +163,13 @@ def code_linears(
             "in float."
         )
     return replace(made, notes=(*made.notes, *notes))
+
+
+def _round_bias(bias: Tensor, codec: Codec, given: Range) -> Tensor:
+    """The bias in whole units of input scale times weight scale: integer kernels hold it so, and all targets alike."""
+    unit = codec.scales[:, 0].double() * given.scale
+    top = 2**31 - 1
+    return ((bias.double() / unit).round().clamp(-top, top) * unit).float()
 
 
 def search_affine(weight: Tensor, bits: int, group: int, rounding: str, importance: Tensor | None) -> Affine:
