@@ -99,7 +99,7 @@ def recapture(
 
 
 def _delete_unused_buffers(module: fx.GraphModule) -> None:
-    """The root's own buffers that no node reads any more: a model that is itself a coded layer keeps its codes there."""
+    """Drop the root's own buffers that no node reads: a model that is itself a coded layer keeps its codes there."""
     read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     for name in [name for name, _ in module.named_buffers(recurse=False) if name not in read]:
         delattr(module, name)

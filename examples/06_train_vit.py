@@ -2,10 +2,10 @@
 
     python examples/06_train_vit.py --data /usr/share/datasets/fashion-mnist --out .
 
-The data are Debian's package dataset-fashion-mnist. Training runs on half-size pictures (49 tokens) first, which is six
-times quicker, and then on full ones: the blocks carry over, the position table is resized. About 40 minutes on one core
-that multiplies bfloat16. Two files are written, and those in `sdk/data` came from it: `vit_fashion.safetensors`, float16
-weights (0.6 MB), and `fashion.safetensors`, 256 training pictures to calibrate on and 64 test pictures for proofs.
+The data are Debian's package dataset-fashion-mnist. Training runs on half-size pictures (49 tokens) first, which is
+six times quicker, and then on full ones: the blocks carry over, the position table is resized. About 30 minutes on one
+core that multiplies bfloat16. Two files are written, and those in `sdk/data` came from here: `vit_fashion.safetensors`,
+float16 weights (0.6 MB), and `fashion.safetensors`, 256 training pictures to calibrate on, 64 test pictures for proofs.
 """
 
 from __future__ import annotations

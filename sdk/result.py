@@ -20,7 +20,8 @@ class Result:
     """Outcome of one (device, target, recipe): `ok`, `refused` (by rule) or `failed` (tried), with a coded reason.
 
     size_bytes: the artefact, without tokenizer and proof. seconds: wall time of lowering and proof; where `cached`, of
-    the earlier build whose artefact was used again. log: what the toolkit printed, kept only after a failure. model: as it was given.
+    the earlier build whose artefact was used again. log: what the toolkit printed, kept only after a failure. model:
+    as it was given.
     """
 
     device: str
