@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coded_sites import recapture
+from ferrule.converters.decompositions import for_executorch, simplify
 from ferrule.converters.executorch_delegation import delegation_rows, look_at
 from ferrule.converters.executorch_edits import name_weights
 from ferrule.converters.executorch_layers import layer_maker
@@ -88,7 +89,7 @@ def _refuse_returned_weights(name: str, graph: Captured) -> None:
 
 def _prepare(graph: Captured, expand: bool, notes: dict[str, None]) -> ExportedProgram:
     """A graph of our own to rewrite; the caller's stays as it is."""
-    program = recapture(graph, layer_maker(expand, notes)).program
+    program = simplify(recapture(graph, layer_maker(expand, notes)).program, for_executorch())
     name_weights(program)
     rewrite(program)
     return program

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.buckets import bucket_lengths
 from ferrule.converters.coded_sites import recapture
+from ferrule.converters.decompositions import for_litert, simplify
 from ferrule.converters.litert_contents import delegation_table, signature_dtypes, stored_weights
 from ferrule.converters.litert_flatbuffer import place_sites, read_model, rename_signatures, write_model
 from ferrule.converters.litert_names import name_tensors, output_nodes
@@ -123,7 +124,7 @@ def _convert(pieces: Sequence[_Piece], graphs: Mapping[str, Captured]) -> bytes:
 
     converter: Any = litert_torch
     for piece in pieces:
-        program = piece.graph.program
+        program = simplify(piece.graph.program, for_litert())
         converter = converter.signature(piece.name, _flat(program), program.example_inputs[0])
     try:
         with name_tensors([piece.graph for piece in pieces]):

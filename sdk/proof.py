@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Proof", "answer", "likeness", "load_proof", "make_proof", "prove", "save_proof", "with_answers"]
 
+SIZE_TOLERANCE = 0.15
+"""How far the size of an output may move in conversion; rounding alone moves it by a few percent at most."""
+
 MOST_BYTES = 64 << 20  # of reference outputs kept for a proof; large outputs mean fewer inputs
 BUNDLED_INPUTS, BUNDLED_BYTES = 8, 4 << 20  # what travels in a bundle, for `ferrule check`
 
@@ -226,13 +229,14 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
     """Run every proof input, in sequence and from a fresh state, and compare.
 
     Raises ParityError FER-PAR-002 if the artefact answers NaN, FER-PAR-003 for another shape, FER-PAR-006 if it loses
-    the model's state.
+    the model's state, FER-PAR-007 if the conversion changes the size of an output, which no cosine shows.
 
     Figures are rounded to six decimals so that a bundle does not depend on the last bits of a sum's order.
     """
     cosines: list[float] = []
     fidelities: list[float] = []
     worst = 0.0
+    sizes: dict[str, tuple[float, float]] = {}
     carrying = Carrying()
     if proof.controls:
         session.reset()
@@ -259,8 +263,11 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
             cosines.append(cosine)
             fidelities.append(_compare(proof.compressed[index][name], found)[0])
             worst = max(worst, error)
+            sizes[name] = _add_size(sizes.get(name, (0.0, 0.0)), proof.compressed[index][name], found)
         if progress is not None:
             progress(index + 1, len(proof.inputs))
+    if min(fidelities) >= 0.9:  # else the cosine has the word
+        _check_sizes(sizes)
     control = carrying.control(proof.compressed, proof.controls) if proof.controls else None
     return Parity(
         cosine=round(min(cosines), 6),
@@ -273,6 +280,25 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
         steps=len(proof.inputs) if proof.controls else None,
         control=None if control is None else round(control, 6),
     )
+
+
+def _add_size(size: tuple[float, float], expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+    """Sums of squares of what was expected and found, over all inputs: single values near zero say nothing."""
+    a, b = expected.astype(np.float64), found.astype(np.float64)
+    both = np.isfinite(a) & np.isfinite(b)
+    return size[0] + float(np.square(a[both]).sum()), size[1] + float(np.square(b[both]).sum())
+
+
+def _check_sizes(sizes: Mapping[str, tuple[float, float]]) -> None:
+    for name, (expected, found) in sizes.items():
+        ratio = (found / expected) ** 0.5 if expected > 1e-12 else 1.0
+        if abs(ratio - 1) > SIZE_TOLERANCE:
+            raise ParityError(
+                "FER-PAR-007",
+                f"Output {name!r} of the artefact is {ratio:.3g} times as large as the compressed model's, over all proof "
+                f"inputs; {1 - SIZE_TOLERANCE:g} to {1 + SIZE_TOLERANCE:g} is allowed.",
+                "The conversion changes a scale or loses a constant: `ferrule check --locate` names the op.",
+            )
 
 
 def _run(session: Session, index: int, row: Arrays) -> dict[str, NDArray[Any]]:

@@ -453,6 +453,15 @@ def test_parity_is_what_it_says() -> None:
         assert caught.value.code == code and caught.value.hint
 
 
+def test_an_answer_of_another_size_is_refused_though_its_cosine_is_good() -> None:
+    for factor in (0.5, 1.2, 3.0):
+        with pytest.raises(ParityError, match=f"'y' of the artefact is {factor:g} times as large") as caught:
+            proven([1, 2, 3], [factor, 2 * factor, 3 * factor])
+        assert caught.value.code == "FER-PAR-007"
+    assert proven([1, 2, 3], [1.1, 2.2, 3.3]).cosine == pytest.approx(1)
+    assert proven([1e-9, 0], [2e-9, 0]).cosine == pytest.approx(1)
+
+
 def test_an_engine_that_fails_to_run_is_told() -> None:
     row = {"x": np.zeros(1, np.float32)}
     session: Any = Answers([])

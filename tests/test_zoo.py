@@ -1,4 +1,4 @@
-"""Three architectures of the zoo on all its targets; that its weights are lively, its table true and its checks sharp."""
+"""The zoo: three of its architectures on all targets, its lively weights, and that its checks and table are sharp."""
 
 from __future__ import annotations
 
