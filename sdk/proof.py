@@ -295,8 +295,8 @@ def _check_sizes(sizes: Mapping[str, tuple[float, float]]) -> None:
         if abs(ratio - 1) > SIZE_TOLERANCE:
             raise ParityError(
                 "FER-PAR-007",
-                f"Output {name!r} of the artefact is {ratio:.3g} times as large as the compressed model's, over all proof "
-                f"inputs; {1 - SIZE_TOLERANCE:g} to {1 + SIZE_TOLERANCE:g} is allowed.",
+                f"Output {name!r} of the artefact is {ratio:.3g} times as large as the compressed model's over all "
+                f"proof inputs; {1 - SIZE_TOLERANCE:g} to {1 + SIZE_TOLERANCE:g} is allowed.",
                 "The conversion changes a scale or loses a constant: `ferrule check --locate` names the op.",
             )
 
