@@ -31,6 +31,7 @@ __all__ = [
     "smooth_bicubic",
     "smooth_bilinear",
     "spread_rows",
+    "transposed",
     "windows",
 ]
 
@@ -42,7 +43,10 @@ def simplify(program: ExportedProgram, table: Mapping[Any, Callable[..., Any]]) 
 
 
 def for_litert() -> dict[Any, Callable[..., Any]]:
-    """Lacking are windows joined, index sums and running products; rows of a nearest resize come out shifted."""
+    """Lacking are transposed convolutions with padding of their output, joined patches, sums by index and running
+
+    products; a nearest resize by other than whole factors reads other rows than torch does.
+    """
     import torch
 
     aten = torch.ops.aten
@@ -51,6 +55,8 @@ def for_litert() -> dict[Any, Callable[..., Any]]:
         aten._upsample_bilinear2d_aa.vec: _sized(smooth_bilinear),
         aten._upsample_bicubic2d_aa.vec: _sized(smooth_bicubic),
         aten.col2im.default: join_patches,
+        aten.conv_transpose1d.default: transposed,
+        aten.conv_transpose2d.input: transposed,
         aten.index_add.default: spread_rows,
     }
 
@@ -67,6 +73,31 @@ def _for_both() -> dict[Any, Callable[..., Any]]:
 
     aten = torch.ops.aten
     return {aten.adaptive_max_pool2d.default: pool_largest, aten.cumprod.default: running_product}
+
+
+def transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1,),
+    padding: Sequence[int] = (0,),
+    output_padding: Sequence[int] = (0,),
+    groups: int = 1,
+    dilation: Sequence[int] = (1,),
+) -> Any:
+    """A transposed convolution with padding of its output: in full, then cut or filled up, then the bias."""
+    import torch
+
+    axes = weight.dim() - 2
+    if not any(output_padding) or x.dim() != axes + 2:
+        return NotImplemented
+    sides, more = (list(n) * (axes if len(n) == 1 else 1) for n in (padding, output_padding))
+    none = [0] * axes
+    full = torch.ops.aten.convolution(x, weight, None, stride, none, dilation, True, none, groups)
+    edges = [edge for p, o in zip(sides, more, strict=True) for edge in (o - p, -p)][::-1]
+    cut = pad(full, edges)
+    cut = torch.ops.aten.constant_pad_nd(full, edges, 0.0) if cut is NotImplemented else cut
+    return cut if bias is None else cut + bias.reshape(-1, *[1] * axes)
 
 
 def _sized(resize: Callable[..., Any]) -> Callable[..., Any]:
@@ -148,7 +179,9 @@ def _taps(channels: int, kernel: Sequence[int]) -> Tensor:
     import torch
 
     places = kernel[0] * kernel[1]
-    return torch.eye(places).reshape(places, 1, *kernel).repeat(channels, 1, 1, 1)
+    numbers = torch.arange(places)
+    one = (numbers[:, None] == numbers).to(torch.float32)  # eye() becomes an op that LiteRT's runtime lacks
+    return one.reshape(places, 1, *kernel).repeat(channels, 1, 1, 1)
 
 
 def join_patches(

@@ -19,6 +19,7 @@ from ferrule.converters.decompositions import (
     smooth_bicubic,
     smooth_bilinear,
     spread_rows,
+    transposed,
     windows,
 )
 
@@ -118,20 +119,14 @@ def _convolution(
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
-    transposed: bool,
+    backwards: bool,
     output_padding: Sequence[int],
     groups: int,
 ) -> Any:
-    """Transposed, with padding of its output: in full, then cut. coremltools fails where the other padding is 0."""
-    import torch
-
-    if not transposed or not any(output_padding):
+    """coremltools fails at padding of the output where the other padding is 0."""
+    if not backwards:
         return NotImplemented
-    none = [0] * len(padding)
-    full = torch.ops.aten.convolution(x, weight, None, stride, none, dilation, True, none, groups)
-    edges = [edge for p, o in zip(padding, output_padding, strict=True) for edge in (o - p, -p)]
-    cut = torch.ops.aten.constant_pad_nd(full, edges[::-1], 0.0)
-    return cut if bias is None else cut + bias.reshape(-1, *[1] * len(padding))
+    return transposed(x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def _masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Any:
