@@ -62,17 +62,42 @@ def for_litert() -> dict[Any, Callable[..., Any]]:
 
 
 def for_executorch() -> dict[Any, Callable[..., Any]]:
-    """Kernels are lacking, and padding by negative widths fails where it runs."""
+    """Kernels are lacking, padding by negative widths fails where it runs, and whole remainders take C's sign."""
     import torch
 
-    return _for_both() | {torch.ops.aten.pad.default: _pad_or_cut}
+    aten = torch.ops.aten
+    return _for_both() | {
+        aten.pad.default: _pad_or_cut,
+        aten.remainder.Scalar: _remainder,
+        aten.remainder.Tensor: _remainder,
+    }
 
 
 def _for_both() -> dict[Any, Callable[..., Any]]:
     import torch
 
     aten = torch.ops.aten
-    return {aten.adaptive_max_pool2d.default: pool_largest, aten.cumprod.default: running_product}
+    return {
+        aten.adaptive_max_pool2d.default: pool_largest,
+        aten.cumprod.default: running_product,
+        aten.bucketize.Tensor: bucket,
+        aten.searchsorted.Tensor: search,
+        aten.one_hot.default: _one_hot,
+    }
+
+
+def _one_hot(x: Tensor, classes: int = -1) -> Any:
+    """Without the check of torch that every index is below the number of classes."""
+    import torch
+
+    if classes < 1:
+        return NotImplemented
+    return (x.unsqueeze(-1) == torch.arange(classes, device=x.device)).to(torch.int64)
+
+
+def _remainder(x: Tensor, y: Any) -> Any:
+    whole = not x.is_floating_point() and not (y.is_floating_point() if hasattr(y, "dtype") else isinstance(y, float))
+    return x - x.div(y, rounding_mode="floor") * y if whole else NotImplemented
 
 
 def transposed(
@@ -91,9 +116,12 @@ def transposed(
     axes = weight.dim() - 2
     if not any(output_padding) or x.dim() != axes + 2:
         return NotImplemented
-    sides, more = (list(n) * (axes if len(n) == 1 else 1) for n in (padding, output_padding))
-    none = [0] * axes
-    full = torch.ops.aten.convolution(x, weight, None, stride, none, dilation, True, none, groups)
+    # The toolkits take an entry for each axis, where torch takes one for all as well.
+    sides, more, steps, apart = (
+        list(n) * (axes if len(n) == 1 else 1) for n in (padding, output_padding, stride, dilation)
+    )
+    functions = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+    full = functions[axes - 1](x, weight, None, steps, [0] * axes, [0] * axes, groups, apart)
     edges = [edge for p, o in zip(sides, more, strict=True) for edge in (o - p, -p)][::-1]
     cut = pad(full, edges)
     cut = torch.ops.aten.constant_pad_nd(full, edges, 0.0) if cut is NotImplemented else cut
@@ -133,7 +161,8 @@ def pad(x: Tensor, edges: Sequence[int], value: Any = 0) -> Any:
     for pair, axis in enumerate(range(x.dim() - 1, x.dim() - 1 - len(edges) // 2, -1)):
         before, after = (max(0, -n) for n in edges[2 * pair : 2 * pair + 2])
         x = x.narrow(axis, before, x.shape[axis] - before - after)
-    return torch.ops.aten.constant_pad_nd(x, [max(0, n) for n in edges], value)
+    wider = [max(0, n) for n in edges]
+    return torch.ops.aten.constant_pad_nd(x, wider, value) if any(wider) else x.clone()
 
 
 def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
