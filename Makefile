@@ -1,10 +1,10 @@
-# make test | lint | demo | dist | clean: each from nothing, on a machine with python3.11, g++ and make.
+# make test | lint | demo | zoo | dist | clean: each from nothing, on a machine with python3.11, g++ and make.
 PYTHON ?= python3.11
 JOBS ?= 2
 BIN := .venv/bin
 NATIVE := CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: .venv demo test lint dist clean
+.PHONY: .venv demo zoo test lint dist clean
 .DELETE_ON_ERROR:
 
 .venv: .venv/.native
@@ -24,6 +24,10 @@ NATIVE := CMakeLists.txt $(shell find csrc -type f)
 
 demo: .venv
 	$(BIN)/ferrule demo
+
+# Architectures x targets that are not yet proven; docs/zoo.md and docs/results/zoo.json keep what came of each.
+zoo: .venv
+	$(BIN)/python -m benchmarks.zoo
 
 # loadscope keeps the tests of a file on one worker, so that costly module fixtures are made once.
 test: .venv

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from ferrule.errors import CaptureError, FerruleError, InputError, ModelError
 from ferrule.flow import compress
 from ferrule.model import Dim, EntryPoint, Model, as_model, capture, check_weights
 from ferrule.proof import answer
+from ferrule.worker import read_graphs, write_graphs
 
 HERE = Path(__file__).name
 
@@ -281,6 +282,31 @@ def test_a_model_that_writes_to_its_inputs_becomes_one_that_does_not() -> None:
     graph = capture(model)["forward"]
     assert torch.equal(found[0], expected) and graph.signature.inputs[0].shape == ("rows", 2)
     assert torch.equal(graph.program.module()(x, n), expected) and torch.equal(x, torch.ones(3, 2))
+
+
+class Pair(NamedTuple):
+    """What a model may return that torch cannot write down."""
+
+    total: Tensor
+    rest: Tensor
+
+
+def test_named_tuples_are_returned_as_plain_ones(tmp_path: Path) -> None:
+    class Named(nn.Module):
+        def forward(self, x: Tensor) -> Pair:
+            return Pair(x.sum(1), x - 1)
+
+    class Largest(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return x.topk(2)
+
+    x = torch.randn(2, 8)
+    for module, names in ((Named(), ["total", "rest"]), (Largest(), ["output_0", "output_1"])):
+        graphs = capture(as_model(module, (x,)))
+        assert [spec.name for spec in graphs["forward"].signature.outputs] == names
+        write_graphs(graphs, tmp_path / type(module).__name__)
+        again = read_graphs(tmp_path / type(module).__name__)["forward"].program.module()(x)
+        assert all(torch.equal(a, b) for a, b in zip(again, module(x), strict=True))
 
 
 def test_complex_numbers_stay_inside() -> None:

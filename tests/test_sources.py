@@ -161,7 +161,8 @@ def test_hf_tries_out_how_many_tokens_a_model_takes(tmp_path: Path) -> None:
     GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=24)).save_pretrained(
         tmp_path / "gpt2"
     )
-    assert entry_of(load_model(f"hf:{tmp_path / 'gpt2'}")).dynamic["input_ids"][1].max == 24
+    entry = entry_of(load_model(f"hf:{tmp_path / 'gpt2'}"))
+    assert entry.dynamic["input_ids"][1].max == 24 and entry.outputs == ("logits",)
 
 
 def test_hf_models_of_other_inputs(tmp_path: Path) -> None:
@@ -203,6 +204,22 @@ def test_hf_vision_model(head: bool, tmp_path: Path) -> None:
     assert run(model, **entry.inputs).shape == ((1, 5) if head else (1, 17, 32))
     assert len(model.proof_inputs) == 8 and model.processing["kind"] == "image"
     assert entry.outputs == (("logits",) if head else ("last_hidden_state",))
+
+
+def test_hf_returns_what_the_class_of_the_checkpoint_answers(tmp_path: Path) -> None:
+    from transformers import T5Config, T5EncoderModel, YolosConfig, YolosForObjectDetection
+
+    t5 = T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    T5EncoderModel(t5).save_pretrained(tmp_path / "t5")
+    model = load_model(f"hf:{tmp_path / 't5'}")  # AutoModel would build the decoder as well
+    assert entry_of(model).outputs == ("last_hidden_state",) and run(model, **entry_of(model).inputs).shape[2] == 16
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    yolos = YolosConfig(**small, image_size=[16, 16], patch_size=8, num_detection_tokens=3, num_labels=4)
+    YolosForObjectDetection(yolos).save_pretrained(tmp_path / "yolos")
+    model = load_model(f"hf:{tmp_path / 'yolos'}")
+    entry = entry_of(model)
+    logits, boxes = entry.module(**entry.inputs)
+    assert entry.outputs == ("logits", "pred_boxes") and logits.shape == (1, 3, 5) and boxes.shape == (1, 3, 4)
 
 
 def test_hf_loads_a_vision_model_in_a_process_that_imported_nothing(tmp_path: Path) -> None:

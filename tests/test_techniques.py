@@ -447,3 +447,14 @@ def test_static_biases_are_whole_units_of_the_integer_product(small: Model) -> N
     units = layer.bias.double() / (layer.scales[:, 0].double() * layer.ranges[0])
     assert torch.allclose(units, units.round(), atol=1e-2)
     assert torch.allclose(layer.bias, module_of(small).get_parameter("first.bias"), atol=1e-3)
+
+
+def test_timms_linear_layers_are_coded_too() -> None:
+    from ferrule.sources.torchvision_ops import declare_torchvision_ops
+
+    declare_torchvision_ops()
+    from timm.layers import Linear
+
+    net = nn.Sequential(Linear(40, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    coded = compress(as_model(net, (torch.randn(1, 40),)), "w8a8").entry_points["forward"].module
+    assert [type(layer).__name__ for layer in coded] == ["CodedLinear", "ReLU", "CodedLinear"]

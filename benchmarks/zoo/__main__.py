@@ -19,24 +19,30 @@ from benchmarks.zoo.table import write_table
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results" / "zoo.json"
 TARGETS = ("coreml", "executorch", "litert", "onnx")
-COLUMNS = {"fp": TARGETS, "w8a8": ("onnx",)}
-"""Recipe -> the targets that it is tried on."""
+RECIPES = ("fp", "w8a8")
 TIME_LIMIT = 900  # seconds for one architecture
+LIST = """
+import json
+from benchmarks.zoo.entries import ENTRIES
+fields = ("family", "extra", "coded")
+print(json.dumps({name: {field: getattr(entry, field) for field in fields} for name, entry in ENTRIES.items()}))
+"""
 
 
 def main() -> int:
     """Exit code 0 once at least nine pairs of ten are proven and none is wrong."""
     arguments = _arguments()
     rows: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    for name, (family, extra) in _entries().items():
+    for name, entry in _entries().items():
         if arguments.names and name not in arguments.names:
             continue
         row = rows.setdefault(name, {})
-        row |= {"family": family, "planned": not extra}
-        for recipe in arguments.recipe or COLUMNS:
+        row |= {"family": entry["family"], "planned": not entry["extra"]}
+        for recipe in arguments.recipe or RECIPES:
             known = row.setdefault(recipe, {})
             proven = {t for t, outcome in known.items() if outcome["status"] == "proven" and not arguments.fresh}
-            missing = [t for t in arguments.target or COLUMNS[recipe] if t in COLUMNS[recipe] and t not in proven]
+            asked = TARGETS if recipe == "fp" else entry["coded"]
+            missing = [t for t in asked if t in (arguments.target or TARGETS) and t not in proven]
             if missing:
                 known |= _build(name, recipe, missing)
                 _keep(rows)
@@ -48,16 +54,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
     parser.add_argument("names", nargs="*", help="architectures; all without")
     parser.add_argument("--target", action="append", choices=TARGETS)
-    parser.add_argument("--recipe", action="append", choices=COLUMNS)
+    parser.add_argument("--recipe", action="append", choices=RECIPES)
     parser.add_argument("--fresh", action="store_true", help="build again what is proven")
     return parser.parse_args()
 
 
-def _entries() -> dict[str, tuple[str, bool]]:
-    """Name -> family, and whether it came after the fixes; asked of another process, so that this one stays small."""
-    code = "import json; from benchmarks.zoo.entries import ENTRIES as E; print(json.dumps({n: (e.family, e.extra) for n, e in E.items()}))"
-    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, check=True)
-    entries: dict[str, tuple[str, bool]] = json.loads(answer.stdout)
+def _entries() -> dict[str, dict[str, Any]]:
+    """What the table of entries says, asked of another process, so that this one stays small."""
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", LIST], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    entries: dict[str, dict[str, Any]] = json.loads(answer.stdout)
     return entries
 
 

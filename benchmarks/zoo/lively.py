@@ -39,11 +39,16 @@ def _draw(name: str, parameter: Tensor, table: bool, generator: torch.Generator)
 
 
 def settle(module: nn.Module, inputs: Tensor) -> nn.Module:
-    """Give batch norms the statistics of a batch of inputs, in place; in others an answer fades to a constant."""
+    """Give batch norms the statistics of a batch of inputs, in place; with others an answer fades to a constant.
+
+    Channels that the random weights left nearly constant keep a variance of 0.25, lest rounding be blown up by them.
+    """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.train()
         norm.momentum = 1.0
     with torch.no_grad():
         module(inputs)
+        for norm in norms:
+            norm.running_var.clamp_(min=0.25)
     return module.eval()

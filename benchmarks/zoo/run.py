@@ -62,9 +62,8 @@ def _outcome(result: Result) -> dict[str, Any]:
 
 
 def _status(result: Result) -> str:
-    """What a target cannot hold is refused by name; a toolkit that crashed or ran into the unexpected failed."""
-    by_name = (result.code or "").startswith(("FER-LOW-00", "FER-CAP", "FER-MOD", "FER-INP"))
-    return "refused" if by_name and result.code not in ("FER-LOW-005", "FER-LOW-009") else "failed"
+    """Refused is what was told by name; failed, what a toolkit, an engine or a worker ended on."""
+    return "failed" if result.code in (None, "FER-LOW-005", "FER-LOW-009", "FER-LOW-010", "FER-LOW-011") else "refused"
 
 
 def _contrast(bundle: Path) -> float:

@@ -8,19 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.decompositions import (
-    bucket,
-    diagonal,
-    distances,
+from ferrule.converters.decompositions import bucket, diagonal, distances, search, spread_rows, windows
+from ferrule.converters.picture_decompositions import (
     join_patches,
     pad,
     patches,
-    search,
     smooth_bicubic,
     smooth_bilinear,
-    spread_rows,
     transposed,
-    windows,
 )
 
 if TYPE_CHECKING:
