@@ -261,6 +261,10 @@ def _capture_entry(name: str, entry: EntryPoint) -> Captured:
         with warnings.catch_warnings():
             # A remark of torch's on its own code, which no user can heed.
             warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
+            # torch's own recurrent layers lay their weights out anew; nothing of it is state.
+            warnings.filterwarnings(
+                "ignore", r"The tensor attributes? (\S*\._flat_weights\[\d+\],? )+(was|were) assigned"
+            )
             program = torch.export.export(entry.module.eval(), arguments, dynamic_shapes=shapes if dims else None)
             # Targets differ in what they make of a written input, or drop the write in silence.
             if written_inputs(program):

@@ -309,6 +309,21 @@ def test_named_tuples_are_returned_as_plain_ones(tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(again, module(x), strict=True))
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_recurrent_layers_are_captured_without_a_warning(kind: Any) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = kind(4, 3, num_layers=2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.cell(x)[0]
+
+    module, x = Recurrent().eval(), torch.randn(1, 5, 4)
+    program = capture(as_model(module, (x,)))["forward"].program  # warnings are errors here
+    assert torch.allclose(program.module()(x), module(x), atol=1e-6)
+
+
 def test_complex_numbers_stay_inside() -> None:
     z = torch.ones(2, 2, dtype=torch.complex64)
     with pytest.raises(InputError, match="'left' .* is complex64") as caught:
