@@ -266,9 +266,9 @@ def prove(session: Session, proof: Proof, progress: Callable[[int, int], None] |
             sizes[name] = _add_size(sizes.get(name, (0.0, 0.0)), proof.compressed[index][name], found)
         if progress is not None:
             progress(index + 1, len(proof.inputs))
+    control = carrying.control(proof.compressed, proof.controls) if proof.controls else None
     if min(fidelities) >= 0.9:  # else the cosine has the word
         _check_sizes(sizes)
-    control = carrying.control(proof.compressed, proof.controls) if proof.controls else None
     return Parity(
         cosine=round(min(cosines), 6),
         cosine_mean=round(float(np.mean(cosines)), 6),

@@ -211,7 +211,8 @@ def _one_hot(index: Tensor, positions: Tensor) -> Tensor:
 def _rows(x: Tensor, index: Tensor) -> Tensor:
     """x [batch, tokens, width] at index [batch, n]: one gather of whole rows, which every runtime copies at once."""
     if x.shape[0] == 1:
-        return x.squeeze(0).index_select(0, index.squeeze(0)).unsqueeze(0)
+        # Flattened, not squeezed: coremltools keeps an axis whose length it does not know to be one.
+        return x.flatten(0, 1).index_select(0, index.flatten()).unsqueeze(0)
     offset = torch.arange(x.shape[0]).unsqueeze(1) * x.shape[1]
     rows = x.flatten(0, 1).index_select(0, (index + offset).flatten())
     return rows.unflatten(0, (x.shape[0], -1))
