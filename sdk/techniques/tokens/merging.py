@@ -188,8 +188,10 @@ def merge_padded(
     """
     positions = torch.arange(x.shape[1], dtype=x.dtype)
     score, other = matching.score.unsqueeze(2), matching.score.unsqueeze(1)
-    ahead = (other > score) | ((other == score) & (positions.unsqueeze(0) < positions.unsqueeze(1)))
-    gone = (counts.unsqueeze(1) - ahead.to(x.dtype).sum(2)).clamp(0.0, 1.0)
+    # Sums and products instead of `or` and `and`, which ExecuTorch's Core ML partitioner does not take.
+    first = (positions.unsqueeze(0) < positions.unsqueeze(1)).to(x.dtype)
+    ahead = (other > score).to(x.dtype) + (other == score).to(x.dtype) * first
+    gone = (counts.unsqueeze(1) - ahead.sum(2)).clamp(0.0, 1.0)
     order = ((sizes.clamp_max(1.0) - gone).cumsum(1) - 1).clamp_min(0.0)
     went = order.gather(1, (positions + gone * (matching.target - positions)).long())
     into = _one_hot(went.unsqueeze(1), torch.arange(left, dtype=x.dtype).unsqueeze(1))  # [batch, left, tokens]
