@@ -171,6 +171,8 @@ def test_an_interrupted_build_leaves_nothing_behind(sent: signal.Signals, moment
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts background jobs with Ctrl-C ignored, and a build that inherits this heeds it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         end = time.monotonic() + 120
