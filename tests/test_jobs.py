@@ -164,15 +164,16 @@ def make():
 def test_an_interrupted_build_leaves_nothing_behind(sent: signal.Signals, moment: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(SLOW_MODEL)
     out = tmp_path / "out"
-    command = [sys.executable, "-c", "from ferrule.cli import main; main()", "build", f"{tmp_path}/net.py:make"]
+    # A shell starts background jobs with Ctrl-C ignored, and a build that inherits this heeds it.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run = f"{heed}; from ferrule.cli import main; main()"
+    command = [sys.executable, "-c", run, "build", f"{tmp_path}/net.py:make"]
     devices = ["--device", "raspberry-pi-5:onnx", "--device", "pixel-9:onnx"]
     build = subprocess.Popen(
         [*command, *devices, "--recipe", "w8", "-o", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts background jobs with Ctrl-C ignored, and a build that inherits this heeds it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         end = time.monotonic() + 120
