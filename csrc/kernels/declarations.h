@@ -1,7 +1,7 @@
 #ifndef FERRULE_KERNELS_DECLARATIONS_H
 #define FERRULE_KERNELS_DECLARATIONS_H
 
-#include "ferrule/gemv_i8.h"
+#include "ferrule/kernels.h"
 
 // Declares every kernel in the table with the signature of its op, so that a definition which
 // differs does not compile.

@@ -3,6 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 #include <string>
 
 #include "kernels/declarations.h"
@@ -18,22 +24,54 @@ constexpr size_t kKernelCount = sizeof(kKernels) / sizeof(kKernels[0]);
 
 bool cpu_has_scalar() { return true; }
 
-bool cpu_has_avx2() {
 #if defined(__x86_64__) && defined(__GNUC__)
-  static const bool has = __builtin_cpu_supports("avx2");
-  return has;
-#else
-  return false;
-#endif
+bool cpu_has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
+
+bool cpu_has_avx512() {
+  return cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+#else
+bool cpu_has_avx2() { return false; }
+bool cpu_has_avx512() { return false; }
+#endif
+
+#if defined(__aarch64__)
+bool cpu_has_neon() { return true; }  // part of every AArch64 CPU
+#else
+bool cpu_has_neon() { return false; }
+#endif
+
+#if defined(__aarch64__) && defined(__linux__)
+// Bits of Linux's and Android's auxiliary vector (asm/hwcap.h).
+bool cpu_has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }
+bool cpu_has_i8mm() { return cpu_has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1) != 0; }
+#elif defined(__aarch64__) && defined(__APPLE__)
+bool read_sysctl(const char* name) {
+  int value = 0;
+  size_t size = sizeof(value);
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+bool cpu_has_dotprod() { return read_sysctl("hw.optional.arm.FEAT_DotProd"); }
+bool cpu_has_i8mm() { return cpu_has_dotprod() && read_sysctl("hw.optional.arm.FEAT_I8MM"); }
+#else
+bool cpu_has_dotprod() { return false; }
+bool cpu_has_i8mm() { return false; }
+#endif
 
 struct Isa {
   const char* name;
   bool (*on_cpu)();
 };
 
-// Weakest first: the place in this list is the rank that ferrule_find_kernel compares.
-const Isa kIsas[] = {{"scalar", cpu_has_scalar}, {"avx2", cpu_has_avx2}};
+// Weakest first: the place in this list is the rank that ferrule_find_kernel compares. A build holds one family.
+const Isa kIsas[] = {
+    {"scalar", cpu_has_scalar}, {"avx2", cpu_has_avx2},       {"avx512", cpu_has_avx512},
+    {"neon", cpu_has_neon},     {"dotprod", cpu_has_dotprod}, {"i8mm", cpu_has_i8mm},
+};
 constexpr size_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
 // kIsaCount for an unknown name.

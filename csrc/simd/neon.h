@@ -1,0 +1,73 @@
+// Vectors of float32 over NEON of AArch64; see simd/README.md. Everything has internal linkage.
+#ifndef FERRULE_SIMD_NEON_H
+#define FERRULE_SIMD_NEON_H
+
+#if !defined(__aarch64__)
+#error "this file is for AArch64"
+#endif
+
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace {
+
+using F32 = float32x4_t;
+using Mask = uint32x4_t;
+constexpr size_t kLanes = 4;
+
+inline F32 splat(float x) { return vdupq_n_f32(x); }
+inline F32 zeros() { return vdupq_n_f32(0); }
+inline F32 load(const float* p) { return vld1q_f32(p); }
+inline void store(float* p, F32 x) { vst1q_f32(p, x); }
+// The first `count` lanes, 0 <= count <= kLanes; the others read as zero and memory beyond is not touched.
+inline F32 load_first(const float* p, size_t count) {
+  float lanes[kLanes] = {};
+  memcpy(lanes, p, count * sizeof(float));
+  return load(lanes);
+}
+inline void store_first(float* p, F32 x, size_t count) {
+  float lanes[kLanes];
+  store(lanes, x);
+  memcpy(p, lanes, count * sizeof(float));
+}
+
+inline F32 add(F32 a, F32 b) { return vaddq_f32(a, b); }
+inline F32 sub(F32 a, F32 b) { return vsubq_f32(a, b); }
+inline F32 mul(F32 a, F32 b) { return vmulq_f32(a, b); }
+inline F32 div(F32 a, F32 b) { return vdivq_f32(a, b); }
+inline F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }   // a * b + c
+inline F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }  // c - a * b
+// The smaller and larger of two; where one of them is NaN, the second.
+inline F32 min(F32 a, F32 b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+inline F32 max(F32 a, F32 b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+inline F32 abs(F32 a) { return vabsq_f32(a); }
+inline F32 copy_sign(F32 magnitude, F32 sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude); }
+inline F32 sqrt(F32 a) { return vsqrtq_f32(a); }
+inline F32 round_even(F32 a) { return vrndnq_f32(a); }
+// a * 2^n for integral n, |n| <= 252, in two factors so that results below the normal range keep their value.
+inline F32 scale_by_power(F32 a, F32 n) {
+  const int32x4_t whole = vcvtnq_s32_f32(n);
+  const int32x4_t half = vshrq_n_s32(whole, 1);
+  const int32x4_t rest = vsubq_s32(whole, half);
+  const int32x4_t bias = vdupq_n_s32(127);
+  const F32 first = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23));
+  const F32 second = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23));
+  return vmulq_f32(vmulq_f32(a, first), second);
+}
+
+inline Mask less(F32 a, F32 b) { return vcltq_f32(a, b); }
+inline Mask is_nan(F32 a) { return vmvnq_u32(vceqq_f32(a, a)); }
+inline F32 select(Mask mask, F32 yes, F32 no) { return vbslq_f32(mask, yes, no); }
+
+inline float sum_lanes(F32 a) { return vaddvq_f32(a); }
+inline float max_lanes(F32 a) { return vmaxvq_f32(a); }
+inline float min_lanes(F32 a) { return vminvq_f32(a); }
+
+}  // namespace
+
+#include "simd/loops.h"
+#include "simd/math.h"
+
+#endif
