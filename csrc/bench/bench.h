@@ -1,4 +1,5 @@
-// What kernel benchmarks are made of. Each op has a file here that states its shapes once, for all instruction sets.
+// What kernel benchmarks are made of. Each op has a file here that states its shapes once, for all
+// instruction sets.
 #ifndef FERRULE_BENCH_BENCH_H
 #define FERRULE_BENCH_BENCH_H
 
@@ -21,7 +22,8 @@ struct Work {
 class Bench {
  public:
   // `once`: run each body a single time and measure nothing, for counting instructions.
-  Bench(const char* op, const char* isa, bool once, double seconds) : op_(op), isa_(isa), once_(once), seconds_(seconds) {}
+  Bench(const char* op, const char* isa, bool once, double seconds)
+      : op_(op), isa_(isa), once_(once), seconds_(seconds) {}
 
   // Times body(round); `round` counts up, so that the body can go through several copies of its weights.
   void time(const std::string& shape, const Work& work, const std::function<void(size_t round)>& body);

@@ -5,7 +5,8 @@ namespace ferrule::bench {
 
 void bench_layer_norm(Bench& bench, ferrule_layer_norm_fn* kernel) {
   const size_t rows = 128, width = 768;
-  const std::vector<float> input = draw_floats(rows * width), weight = draw_floats(width), bias = draw_floats(width);
+  const std::vector<float> input = draw_floats(rows * width), weight = draw_floats(width),
+                           bias = draw_floats(width);
   std::vector<float> output(rows * width);
   ferrule_layer_norm_args args = {};
   args.input = input.data();

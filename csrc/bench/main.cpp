@@ -130,14 +130,20 @@ int run_all(int count, char** words) {
   bool once = false;
   for (int i = 1; i + 1 < count; i += 2) {
     const std::string name = words[i];
-    if (name == "--only") only = words[i + 1];
-    else if (name == "--isa") wanted = words[i + 1];
-    else if (name == "--seconds") seconds = atof(words[i + 1]);
-    else if (name == "--once") once = atoi(words[i + 1]) != 0;
-    else return fprintf(stderr, "unknown option %s\n", words[i]), 2;
+    if (name == "--only")
+      only = words[i + 1];
+    else if (name == "--isa")
+      wanted = words[i + 1];
+    else if (name == "--seconds")
+      seconds = atof(words[i + 1]);
+    else if (name == "--once")
+      once = atoi(words[i + 1]) != 0;
+    else
+      return fprintf(stderr, "unknown option %s\n", words[i]), 2;
   }
   for (const Row& row : kRows) {
-    if (std::string(row.op).find(only) == std::string::npos || (!wanted.empty() && wanted != row.isa)) continue;
+    if (std::string(row.op).find(only) == std::string::npos || (!wanted.empty() && wanted != row.isa))
+      continue;
     if (ferrule_check_isa(row.isa) != FERRULE_ISA_USABLE) continue;
     Bench bench(row.op, row.isa, once, seconds);
     row.run(bench);

@@ -67,7 +67,8 @@ struct Isa {
   bool (*on_cpu)();
 };
 
-// Weakest first: the place in this list is the rank that ferrule_find_kernel compares. A build holds one family.
+// Weakest first: the place in this list is the rank that ferrule_find_kernel compares. A build holds one
+// family.
 const Isa kIsas[] = {
     {"scalar", cpu_has_scalar}, {"avx2", cpu_has_avx2},       {"avx512", cpu_has_avx512},
     {"neon", cpu_has_neon},     {"dotprod", cpu_has_dotprod}, {"i8mm", cpu_has_i8mm},

@@ -27,8 +27,8 @@ inline bool fits(size_t a, size_t b, size_t size) {
          product <= PTRDIFF_MAX;
 }
 
-// Calls kernel(args, begin, end, scratch of the thread) for parts of [0, units), each of `grain` units or the rest.
-// `scratch` holds `scratch_bytes` for each thread of the pool, or is NULL.
+// Calls kernel(args, begin, end, scratch of the thread) for parts of [0, units), each of `grain` units or the
+// rest. `scratch` holds `scratch_bytes` for each thread of the pool, or is NULL.
 template <typename Args>
 void run(void (*kernel)(const Args*, size_t, size_t, void*), const Args& args, size_t units, size_t grain,
          ferrule_pool* pool, void* scratch = nullptr, size_t scratch_bytes = 0) {
@@ -49,8 +49,8 @@ void run(void (*kernel)(const Args*, size_t, size_t, void*), const Args& args, s
   ferrule_pool_run(pool, tasks, task, &context);
 }
 
-// Units for one task: about four tasks a thread, so that a slow thread can be helped out, yet each of at least
-// `smallest` units, below which handing a task over costs more than doing it.
+// Units for one task: about four tasks a thread, so that a slow thread can be helped out, yet each of at
+// least `smallest` units, below which handing a task over costs more than doing it.
 inline size_t choose_grain(size_t units, size_t smallest, const ferrule_pool* pool) {
   const size_t threads = ferrule_pool_threads(pool);
   if (threads == 1) return units;

@@ -16,7 +16,9 @@ using F32 = __m512;
 using Mask = __mmask16;
 constexpr size_t kLanes = 16;
 
-inline Mask first_lanes(size_t count) { return static_cast<Mask>(_bzhi_u32(0xFFFF, static_cast<unsigned>(count))); }
+inline Mask first_lanes(size_t count) {
+  return static_cast<Mask>(_bzhi_u32(0xFFFF, static_cast<unsigned>(count)));
+}
 
 inline F32 splat(float x) { return _mm512_set1_ps(x); }
 inline F32 zeros() { return _mm512_setzero_ps(); }
@@ -30,18 +32,20 @@ inline F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
 inline F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
 inline F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
 inline F32 div(F32 a, F32 b) { return _mm512_div_ps(a, b); }
-inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }           // a * b + c
-inline F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }         // c - a * b
+inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }    // a * b + c
+inline F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a * b
 // The smaller and larger of two; where one of them is NaN, the second.
 inline F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
 inline F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
 inline F32 abs(F32 a) { return _mm512_abs_ps(a); }
 inline F32 copy_sign(F32 magnitude, F32 sign) {
-  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(magnitude), _mm512_castps_si512(sign),
-                                                       _mm512_set1_epi32(INT32_MIN), 0xE4));
+  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
+      _mm512_castps_si512(magnitude), _mm512_castps_si512(sign), _mm512_set1_epi32(INT32_MIN), 0xE4));
 }
 inline F32 sqrt(F32 a) { return _mm512_sqrt_ps(a); }
-inline F32 round_even(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline F32 round_even(F32 a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 // a * 2^n for integral n; under- and overflow as IEEE would.
 inline F32 scale_by_power(F32 a, F32 n) { return _mm512_scalef_ps(a, n); }
 
@@ -53,8 +57,8 @@ inline float sum_lanes(F32 a) { return _mm512_reduce_add_ps(a); }
 inline float max_lanes(F32 a) { return _mm512_reduce_max_ps(a); }
 inline float min_lanes(F32 a) { return _mm512_reduce_min_ps(a); }
 
-// sums[i] plus the four products of unsigned and signed codes that lie in lane i. In assembly, since GCC 12 spills the
-// accumulators of a tile when it is written with the intrinsic: half the speed.
+// sums[i] plus the four products of unsigned and signed codes that lie in lane i. In assembly, since GCC 12
+// spills the accumulators of a tile when it is written with the intrinsic: half the speed.
 inline __m512i dot_codes(__m512i sums, __m512i unsigned_codes, __m512i signed_codes) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(unsigned_codes), "v"(signed_codes));
   return sums;

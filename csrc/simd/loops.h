@@ -4,11 +4,15 @@
 
 namespace {
 
-inline F32 load_some(const float* p, size_t count) { return count == kLanes ? load(p) : load_first(p, count); }
+inline F32 load_some(const float* p, size_t count) {
+  return count == kLanes ? load(p) : load_first(p, count);
+}
 
 inline void store_some(float* p, F32 x, size_t count) {
-  if (count == kLanes) store(p, x);
-  else store_first(p, x, count);
+  if (count == kLanes)
+    store(p, x);
+  else
+    store_first(p, x, count);
 }
 
 // x with the lanes from `count` on replaced by `filler`.

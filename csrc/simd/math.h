@@ -8,8 +8,8 @@ namespace {
 
 inline F32 keep_nan(F32 from, F32 value) { return select(is_nan(from), from, value); }
 
-// e^x = 2^n * e^r with |r| <= ln(2)/2, the logarithm in two parts (Cody and Waite) and a polynomial of degree 6. Zero
-// below -104 and infinite above 89, as the true function rounds to.
+// e^x = 2^n * e^r with |r| <= ln(2)/2, the logarithm in two parts (Cody and Waite) and a polynomial of
+// degree 6. Zero below -104 and infinite above 89, as the true function rounds to.
 inline F32 exponential(F32 x) {
   const F32 bounded = max(min(x, splat(89.0f)), splat(-104.0f));
   const F32 n = round_even(mul(bounded, splat(1.44269504f)));
@@ -29,7 +29,8 @@ inline F32 sigmoid(F32 x) { return div(splat(1.0f), add(splat(1.0f), exponential
 
 inline F32 silu(F32 x) { return div(x, add(splat(1.0f), exponential(sub(zeros(), x)))); }
 
-// 1 - 2 / (e^2x + 1) loses digits near zero, so the sign is taken off and small arguments go by the odd series.
+// 1 - 2 / (e^2x + 1) loses digits near zero, so the sign is taken off and small arguments go by the odd
+// series.
 inline F32 hyperbolic_tangent(F32 x) {
   const F32 a = abs(x);
   const F32 large = sub(splat(1.0f), div(splat(2.0f), add(exponential(add(a, a)), splat(1.0f))));
@@ -41,8 +42,8 @@ inline F32 hyperbolic_tangent(F32 x) {
   return keep_nan(x, copy_sign(select(less(a, splat(0.25f)), small, large), x));
 }
 
-// Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: 1 - P(t) e^(-x^2), t = 1 / (1 + p x), which is
-// within 1.5e-7 of the true value before rounding.
+// Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: 1 - P(t) e^(-x^2), t = 1 / (1 + p x),
+// which is within 1.5e-7 of the true value before rounding.
 inline F32 error_function(F32 x) {
   const F32 a = abs(x);
   const F32 t = div(splat(1.0f), fma(a, splat(0.3275911f), splat(1.0f)));

@@ -8,8 +8,8 @@ void test_layer_norm(Rig& rig, ferrule_layer_norm_fn* kernel) {
   const size_t rows = random.size(5), width = random.size(200) + 1;
   const size_t stride = width + random.size(3);
   const bool in_place = random.chance(4), keeps_sum = random.chance(2), has_residual = random.chance(2);
-  rig.describe("rows %zu width %zu stride %zu in place %d sum %d residual %d", rows, width, stride, in_place, keeps_sum,
-               has_residual);
+  rig.describe("rows %zu width %zu stride %zu in place %d sum %d residual %d", rows, width, stride, in_place,
+               keeps_sum, has_residual);
 
   Buffer<float> input = draw_normal(random, rows * stride), residual = draw_normal(random, rows * stride);
   const Buffer<float> weight = draw_normal(random, width), bias = draw_normal(random, width);

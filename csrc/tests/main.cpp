@@ -2,8 +2,8 @@
 //
 //   ferrule_tests [--cases N] [--only TEXT] [--isa ISA] [--seed S]
 //
-// `--seed` runs the one case that a failure named. The scalar kernels are run as well, against themselves: that proves
-// nothing of their values (the Python tests hold them to numpy and torch) but shows stray writes.
+// `--seed` runs the one case that a failure named. The scalar kernels are run as well, against themselves:
+// that proves nothing of their values (the Python tests hold them to numpy and torch) but shows stray writes.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,11 +54,16 @@ Options read_options(int count, char** words) {
   Options options;
   for (int i = 1; i + 1 < count; i += 2) {
     const std::string name = words[i];
-    if (name == "--cases") options.cases = atol(words[i + 1]);
-    else if (name == "--only") options.only = words[i + 1];
-    else if (name == "--isa") options.isa = words[i + 1];
-    else if (name == "--seed") options.seed = atoll(words[i + 1]);
-    else fprintf(stderr, "unknown option %s\n", words[i]), exit(2);
+    if (name == "--cases")
+      options.cases = atol(words[i + 1]);
+    else if (name == "--only")
+      options.only = words[i + 1];
+    else if (name == "--isa")
+      options.isa = words[i + 1];
+    else if (name == "--seed")
+      options.seed = atoll(words[i + 1]);
+    else
+      fprintf(stderr, "unknown option %s\n", words[i]), exit(2);
   }
   return options;
 }
@@ -95,15 +100,19 @@ int run_all(const Options& options) {
       continue;
     }
     const bool ok = run_row(row, options);
-    printf("%s %-18s %-8s %ld cases\n", ok ? "ok    " : "FAILED", row.op, row.isa, options.seed >= 0 ? 1 : options.cases);
+    printf("%s %-18s %-8s %ld cases\n", ok ? "ok    " : "FAILED", row.op, row.isa,
+           options.seed >= 0 ? 1 : options.cases);
     fflush(stdout);
     ++(ok ? passed : failed);
   }
-  for (const std::string& isa : absent) printf("not run: kernels for %s, which this CPU lacks\n", isa.c_str());
+  for (const std::string& isa : absent)
+    printf("not run: kernels for %s, which this CPU lacks\n", isa.c_str());
   printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
   return failed != 0 || passed == 0;
 }
 
 }  // namespace ferrule::tests
 
-int main(int count, char** words) { return ferrule::tests::run_all(ferrule::tests::read_options(count, words)); }
+int main(int count, char** words) {
+  return ferrule::tests::run_all(ferrule::tests::read_options(count, words));
+}

@@ -5,7 +5,8 @@
 namespace ferrule::tests {
 
 void test_peak(Rig& rig, ferrule_peak_fn* kernel) {
-  if (!rig.random.chance(200)) return;  // each case runs thousands of instructions and can only go wrong in one way
+  if (!rig.random.chance(200))
+    return;  // each case runs thousands of instructions and can only go wrong in one way
   ferrule_arena arena;
   rig.expect(ferrule_arena_create(&arena, 8192) != 0, "no memory");
   memset(arena.memory, 1, arena.capacity);

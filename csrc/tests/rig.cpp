@@ -56,8 +56,8 @@ void Rig::describe(const char* format, ...) {
 
 void Rig::fail(const std::string& what) {
   if (!failed_) {
-    printf("FAILED %s %s, seed %llu (%s): %s\n", op_, isa_, static_cast<unsigned long long>(seed_), case_.c_str(),
-           what.c_str());
+    printf("FAILED %s %s, seed %llu (%s): %s\n", op_, isa_, static_cast<unsigned long long>(seed_),
+           case_.c_str(), what.c_str());
   }
   failed_ = true;
 }
@@ -73,8 +73,8 @@ void Rig::expect_close(const char* what, const float* got, const float* want, si
     if (got[i] == want[i]) continue;  // infinities
     if (!(fabsf(got[i] - want[i]) <= absolute + relative * fabsf(want[i]))) {
       char text[160];
-      snprintf(text, sizeof(text), "%s[%zu] is %.9g, the reference has %.9g", what, i, static_cast<double>(got[i]),
-               static_cast<double>(want[i]));
+      snprintf(text, sizeof(text), "%s[%zu] is %.9g, the reference has %.9g", what, i,
+               static_cast<double>(got[i]), static_cast<double>(want[i]));
       return fail(text);
     }
   }

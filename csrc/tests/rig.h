@@ -1,4 +1,5 @@
-// What kernel tests are made of: random cases that can be repeated, buffers that notice a stray write, comparison.
+// What kernel tests are made of: random cases that can be repeated, buffers that notice a stray write,
+// comparison.
 #ifndef FERRULE_TESTS_RIG_H
 #define FERRULE_TESTS_RIG_H
 
@@ -40,12 +41,14 @@ class Random {
   uint64_t state_;
 };
 
-// `count` elements at an address aligned to their type and to nothing more. The memory ends where the elements end but
-// for a guard, which `intact` looks at; under AddressSanitizer there is no guard, so that a stray read is seen as well.
+// `count` elements at an address aligned to their type and to nothing more. The memory ends where the
+// elements end but for a guard, which `intact` looks at; under AddressSanitizer there is no guard, so that a
+// stray read is seen as well.
 template <typename T>
 class Buffer {
  public:
-  Buffer(Random& random, size_t count, T fill = T()) : count_(count), offset_(static_cast<size_t>(random.integer(0, 7))) {
+  Buffer(Random& random, size_t count, T fill = T())
+      : count_(count), offset_(static_cast<size_t>(random.integer(0, 7))) {
     memory_.resize((offset_ + count) * sizeof(T) + kGuard, 0xA5);
     memory_.shrink_to_fit();
     for (size_t i = 0; i < count; ++i) data()[i] = fill;
@@ -90,7 +93,8 @@ class Rig {
   // printf-like; printed if the case fails.
   void describe(const char* format, ...) __attribute__((format(printf, 2, 3)));
   // got == want within absolute + relative * |want|; NaN equals NaN.
-  void expect_close(const char* what, const float* got, const float* want, size_t count, float absolute, float relative);
+  void expect_close(const char* what, const float* got, const float* want, size_t count, float absolute,
+                    float relative);
   // Integers within `distance` of each other.
   void expect_codes(const char* what, const int8_t* got, const int8_t* want, size_t count, int distance = 0);
   void expect(bool holds, const char* what);

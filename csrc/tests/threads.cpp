@@ -72,7 +72,8 @@ bool threads_pass() {
     if (!pool || ferrule_pool_threads(pool) != threads) return false;
     bool ok = true;
     for (size_t round = 0; round < 500; ++round) ok = ok && runs_each_task_once(pool, round % 9);
-    ok = ok && runs_each_task_once(pool, 1000) && runs_from_inside_a_task(pool) && runs_from_two_threads(pool);
+    ok =
+        ok && runs_each_task_once(pool, 1000) && runs_from_inside_a_task(pool) && runs_from_two_threads(pool);
     // Long enough for the threads to fall asleep, then work again.
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     ok = ok && runs_each_task_once(pool, 40);

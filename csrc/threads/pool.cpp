@@ -27,9 +27,9 @@ void pause_briefly() {
 
 }  // namespace
 
-// A run publishes its job, then the number of its tasks in `left`. Whoever lowers `left` holds a task, and the job
-// stays in place until all held tasks are `done`; so a thread that comes late either gets a task of the present job
-// or finds none left, and no run waits for threads that sleep.
+// A run publishes its job, then the number of its tasks in `left`. Whoever lowers `left` holds a task, and
+// the job stays in place until all held tasks are `done`; so a thread that comes late either gets a task of
+// the present job or finds none left, and no run waits for threads that sleep.
 struct ferrule_pool {
   alignas(kCacheLine) std::atomic<size_t> left{0};
   alignas(kCacheLine) std::atomic<size_t> done{0};
@@ -82,7 +82,9 @@ void serve(ferrule_pool* pool, size_t worker) {
 void wake_sleepers(ferrule_pool& pool) {
   if (pool.sleepers.load() == 0) return;
   // The lock orders this with a thread that has just counted itself as asleep and not yet waits.
-  { const std::lock_guard<std::mutex> lock(pool.mutex); }
+  {
+    const std::lock_guard<std::mutex> lock(pool.mutex);
+  }
   pool.wake.notify_all();
 }
 
@@ -128,8 +130,10 @@ void ferrule_pool_run(ferrule_pool* pool, size_t tasks, ferrule_task* task, void
   take_tasks(*pool, 0);
   for (int spin = 0; pool->done.load(std::memory_order_acquire) < tasks; ++spin) {
     // A thread that holds the last task may have lost its core; then give it ours.
-    if (spin < kSpins) pause_briefly();
-    else std::this_thread::yield();
+    if (spin < kSpins)
+      pause_briefly();
+    else
+      std::this_thread::yield();
   }
   pool->busy.store(false, std::memory_order_release);
 }

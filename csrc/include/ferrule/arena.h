@@ -10,8 +10,8 @@ extern "C" {
 /* Alignment of everything that an arena hands out: a cache line and the widest vector. */
 #define FERRULE_ALIGNMENT 64
 
-/* Memory that is handed out front to back and given back all at once, or down to a mark. Not for use by several threads
- * at a time. Fields are read-only outside arena.cpp. */
+/* Memory that is handed out front to back and given back all at once, or down to a mark. Not for use by
+ * several threads at a time. Fields are read-only outside arena.cpp. */
 typedef struct ferrule_arena {
   unsigned char* memory; /* FERRULE_ALIGNMENT-aligned */
   size_t capacity;

@@ -27,15 +27,16 @@ typedef struct ferrule_epilogue {
 
 /* One product: output[m][n] = epilogue(input[m][:] . weight[n][:] + bias[n]).
  *
- * Input. Integer kernels (gemm_i8, gemm_i4, gemm_lut4, gemm_lut2, gemm_sparse_i8) read uint8 codes u of rows, with
- * x = input_scales[m] * (u - input_zeros[m]); `depth_padded` codes a row, those past `depth` being anything, since the
- * packed weights are zero there. Float kernels (gemm_f32, gemm_f32_*) read float32 rows of `depth`.
+ * Input. Integer kernels (gemm_i8, gemm_i4, gemm_lut4, gemm_lut2, gemm_sparse_i8) read uint8 codes u of rows,
+ * with x = input_scales[m] * (u - input_zeros[m]); `depth_padded` codes a row, those past `depth` being
+ * anything, since the packed weights are zero there. Float kernels (gemm_f32, gemm_f32_*) read float32 rows
+ * of `depth`.
  *
- * Weights. Panels of `nr` neighbouring columns n, packed by ferrule_pack_gemm for the tile that the kernel's row in
- * kernels/tiles.inc names. The last panel is padded with zero columns.
+ * Weights. Panels of `nr` neighbouring columns n, packed by ferrule_pack_gemm for the tile that the kernel's
+ * row in kernels/tiles.inc names. The last panel is padded with zero columns.
  *
- * A kernel computes panels [begin, end) for all m rows; the caller divides m and panels over threads. `scratch` is
- * ferrule_gemm_scratch bytes, FERRULE_ALIGNMENT-aligned, for this thread alone. */
+ * A kernel computes panels [begin, end) for all m rows; the caller divides m and panels over threads.
+ * `scratch` is ferrule_gemm_scratch bytes, FERRULE_ALIGNMENT-aligned, for this thread alone. */
 typedef struct ferrule_gemm_args {
   const void* input;
   size_t input_stride; /* elements from row to row */

@@ -1,13 +1,13 @@
 #ifndef FERRULE_KERNELS_H
 #define FERRULE_KERNELS_H
 
-/* All ops. Each header declares the arguments of its op; ferrule_<op>(), which checks them, divides the work over a
- * pool and calls the strongest kernel; and ferrule_<op>_fn, the signature of those kernels:
+/* All ops. Each header declares the arguments of its op; ferrule_<op>(), which checks them, divides the work
+ * over a pool and calls the strongest kernel; and ferrule_<op>_fn, the signature of those kernels:
  *
  *   void kernel(const ferrule_<op>_args* args, size_t begin, size_t end, void* scratch);
  *
- * A kernel does the units [begin, end) of the work (the header says what a unit is), checks nothing, allocates nothing,
- * keeps no state and starts no thread. */
+ * A kernel does the units [begin, end) of the work (the header says what a unit is), checks nothing,
+ * allocates nothing, keeps no state and starts no thread. */
 #include "ferrule/layer_norm.h"
 #include "ferrule/peak.h"
 

@@ -14,8 +14,8 @@ typedef enum ferrule_peak_kind {
   FERRULE_PEAK_READ    /* loads, front to back, of `memory` */
 } ferrule_peak_kind;
 
-/* One unit is 4096 rounds of the instructions, or one pass over the memory. A kernel adds what it did, operations or
- * bytes, to *done; a kind that the instruction set lacks adds nothing. */
+/* One unit is 4096 rounds of the instructions, or one pass over the memory. A kernel adds what it did,
+ * operations or bytes, to *done; a kind that the instruction set lacks adds nothing. */
 typedef struct ferrule_peak_args {
   ferrule_peak_kind kind;
   const void* memory; /* 64-byte aligned */

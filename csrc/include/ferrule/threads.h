@@ -20,8 +20,8 @@ void ferrule_pool_destroy(ferrule_pool* pool);
 size_t ferrule_pool_threads(const ferrule_pool* pool);
 
 /* Runs task(context, 0..tasks-1) and returns when all have ended. Threads take tasks one by one, so a thread
- * that loses its core delays only the task that it holds. Called on a pool that is at work, from one of its tasks or
- * from another thread, it runs all tasks on the calling thread, as worker 0. */
+ * that loses its core delays only the task that it holds. Called on a pool that is at work, from one of its
+ * tasks or from another thread, it runs all tasks on the calling thread, as worker 0. */
 void ferrule_pool_run(ferrule_pool* pool, size_t tasks, ferrule_task* task, void* context);
 
 #ifdef __cplusplus

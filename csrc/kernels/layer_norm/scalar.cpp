@@ -9,7 +9,8 @@ void ferrule_layer_norm_scalar(const ferrule_layer_norm_args* args, size_t begin
     const float* input = args->input + r * args->input_stride;
     const float* residual = args->residual ? args->residual + r * args->residual_stride : nullptr;
     float* output = args->output + r * args->output_stride;
-    float* sum = args->sum ? args->sum + r * args->sum_stride : output;  // `output` holds x until it is normalized
+    float* sum =
+        args->sum ? args->sum + r * args->sum_stride : output;  // `output` holds x until it is normalized
 
     double total = 0;
     for (size_t i = 0; i < width; ++i) {

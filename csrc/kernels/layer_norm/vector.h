@@ -24,7 +24,8 @@ float sum_squares(const float* x, float mean, size_t width) {
   return sum_lanes(total);
 }
 
-void normalize_row(const ferrule_layer_norm_args& args, const float* x, float* output, float mean, float inverse) {
+void normalize_row(const ferrule_layer_norm_args& args, const float* x, float* output, float mean,
+                   float inverse) {
   for_vectors(args.width, [&](size_t i, size_t count) {
     F32 y = mul(sub(load_some(x + i, count), splat(mean)), splat(inverse));
     if (args.weight) y = mul(y, load_some(args.weight + i, count));
@@ -40,9 +41,11 @@ void layer_norm_rows(const ferrule_layer_norm_args& args, size_t begin, size_t e
     const float* residual = args.residual ? args.residual + r * args.residual_stride : nullptr;
     float* output = args.output + r * args.output_stride;
     const bool copies = residual || args.sum;
-    float* kept = args.sum ? args.sum + r * args.sum_stride : output;  // `output` holds x until it is normalized
+    float* kept =
+        args.sum ? args.sum + r * args.sum_stride : output;  // `output` holds x until it is normalized
     const float* x = copies ? kept : input;
-    const float mean = add_residual(input, residual, copies ? kept : const_cast<float*>(input), args.width) / width;
+    const float mean =
+        add_residual(input, residual, copies ? kept : const_cast<float*>(input), args.width) / width;
     const float inverse = 1 / sqrtf(sum_squares(x, mean, args.width) / width + args.epsilon);
     normalize_row(args, x, output, mean, inverse);
   }

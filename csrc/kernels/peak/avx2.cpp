@@ -1,5 +1,5 @@
-#include "kernels/declarations.h"
 #include "simd/avx2.h"
+#include "kernels/declarations.h"
 
 namespace {
 
@@ -35,7 +35,8 @@ double multiply_codes(size_t units) {
 
 double read(const ferrule_peak_args& args, size_t units) {
   const auto* memory = static_cast<const char*>(args.memory);
-  __m256i sums[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+  __m256i sums[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                     _mm256_setzero_si256()};
   for (size_t unit = 0; unit < units; ++unit) {
     for (size_t i = 0; i < args.bytes; i += 512) {
 #pragma GCC unroll 16
@@ -45,7 +46,8 @@ double read(const ferrule_peak_args& args, size_t units) {
       }
     }
   }
-  const __m256i total = _mm256_xor_si256(_mm256_xor_si256(sums[0], sums[1]), _mm256_xor_si256(sums[2], sums[3]));
+  const __m256i total =
+      _mm256_xor_si256(_mm256_xor_si256(sums[0], sums[1]), _mm256_xor_si256(sums[2], sums[3]));
   return _mm256_extract_epi32(total, 0);
 }
 

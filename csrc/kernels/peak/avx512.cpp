@@ -1,5 +1,5 @@
-#include "kernels/declarations.h"
 #include "simd/avx512.h"
+#include "kernels/declarations.h"
 
 namespace {
 
@@ -34,7 +34,8 @@ double multiply_codes(size_t units) {
 
 double read(const ferrule_peak_args& args, size_t units) {
   const auto* memory = static_cast<const char*>(args.memory);
-  __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+  __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
+                     _mm512_setzero_si512()};
   for (size_t unit = 0; unit < units; ++unit) {
     for (size_t i = 0; i < args.bytes; i += 1024) {
 #pragma GCC unroll 16
@@ -43,7 +44,8 @@ double read(const ferrule_peak_args& args, size_t units) {
       }
     }
   }
-  const __m512i total = _mm512_xor_si512(_mm512_xor_si512(sums[0], sums[1]), _mm512_xor_si512(sums[2], sums[3]));
+  const __m512i total =
+      _mm512_xor_si512(_mm512_xor_si512(sums[0], sums[1]), _mm512_xor_si512(sums[2], sums[3]));
   return _mm512_reduce_add_epi32(total);
 }
 
