@@ -67,6 +67,12 @@ inline F32 gelu_by_tanh(F32 x) {
   return mul(x, sigmoid(add(inner, inner)));
 }
 
+inline F32 relu(F32 x) { return max(zeros(), x); }
+
+inline F32 relu6(F32 x) { return min(splat(6.0f), relu(x)); }
+
+inline F32 hard_swish(F32 x) { return mul(mul(x, relu6(add(x, splat(3.0f)))), splat(1.0f / 6)); }
+
 }  // namespace
 
 #endif

@@ -14,7 +14,9 @@ typedef enum ferrule_activation {
   FERRULE_ACTIVATION_RELU,
   FERRULE_ACTIVATION_GELU,      /* x * Phi(x), by the error function */
   FERRULE_ACTIVATION_GELU_TANH, /* the approximation by tanh */
-  FERRULE_ACTIVATION_SILU
+  FERRULE_ACTIVATION_SILU,
+  FERRULE_ACTIVATION_RELU6,     /* min(max(x, 0), 6) */
+  FERRULE_ACTIVATION_HARD_SWISH /* x * min(max(x + 3, 0), 6) / 6 */
 } ferrule_activation;
 
 typedef struct ferrule_epilogue {
