@@ -1,10 +1,11 @@
 # make test | lint | demo | zoo | dist | clean: each from nothing, on a machine with python3.11, g++ and make.
+# make test-native | test-arm | test-sanitize: the kernels by themselves; no .venv, but CMake.
 PYTHON ?= python3.11
 JOBS ?= 2
 BIN := .venv/bin
-NATIVE := CMakeLists.txt $(shell find csrc -type f)
+NATIVE := CMakeLists.txt $(shell find csrc cmake -type f)
 
-.PHONY: .venv demo zoo test lint dist clean
+.PHONY: .venv demo zoo test lint dist clean test-native test-arm test-sanitize
 .DELETE_ON_ERROR:
 
 .venv: .venv/.native
@@ -40,12 +41,53 @@ lint: .venv
 	$(BIN)/mypy -p ferrule
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h %.inc,$(NATIVE))
 
+# Kernels. CASES=N sets the random cases of each, ONLY=TEXT takes the tests whose name holds TEXT.
+CMAKE = $(firstword $(wildcard $(BIN)/cmake) cmake)
+QEMU := qemu-aarch64 -L /usr/aarch64-linux-gnu
+SHARES := 24
+comma := ,
+
+# $(call need,PROGRAM,PACKAGE): one message that says what to install.
+need = @command -v $(1) >/dev/null || { echo "make $@ needs $(1): apt-get install $(2)" >&2; exit 1; }
+
+# $(call build,FOLDER,OPTIONS): the tests and benchmarks of the kernels.
+define build
+$(call need,$(CMAKE),cmake)
+@$(CMAKE) -S . -B $(1) --log-level=WARNING -DCMAKE_RULE_MESSAGES=OFF -DFERRULE_PYTHON=OFF -DFERRULE_TESTS=ON $(2)
+@env -u MAKEFLAGS -u MAKELEVEL $(CMAKE) --build $(1) --parallel $(JOBS)
+endef
+
+# $(call check,PROGRAM,CASES): its tests in SHARES parts, JOBS processes at a time.
+check = @seq $(SHARES) | xargs -P $(JOBS) -I {} \
+	$(1) --share {}/$(SHARES) --cases $(or $(CASES),$(2)) --only "$(ONLY)"
+
+test-native:
+	$(call build,build-native)
+	$(call check,build-native/ferrule_tests,10000)
+
+# The two older CPUs lack i8mm, and i8mm and dotprod: what is left must be chosen and must run there.
+test-arm:
+	$(call need,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
+	$(call need,qemu-aarch64,qemu-user)
+	$(call build,build-arm,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux.cmake)
+	$(call check,$(QEMU) -cpu max build-arm/ferrule_tests --active i8mm,10000)
+	$(call check,$(QEMU) -cpu cortex-a76 build-arm/ferrule_tests --active dotprod,100)
+	$(call check,$(QEMU) -cpu cortex-a53 build-arm/ferrule_tests --active neon,100)
+
+# ThreadSanitizer sees the pool and the ops that run on it; a kernel by itself has one thread. It cannot start where
+# the kernel scatters memory too widely, hence setarch.
+test-sanitize:
+	$(call build,build-asan,-DFERRULE_SANITIZE=address$(comma)undefined)
+	$(call check,build-asan/ferrule_tests,1000)
+	$(call build,build-tsan,-DFERRULE_SANITIZE=thread)
+	$(call check,setarch -R build-tsan/ferrule_tests,0)
+
 # build/ is removed first: setuptools would pack modules that are no longer in the tree.
 dist: .venv
 	rm -rf build dist
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist *.egg-info .links .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build build-* dist *.egg-info .links .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f runtime/_C*.so .venv/.native
 	find $(wildcard sdk converters runtime device_profiles tests tools benchmarks examples) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,9 +1,12 @@
 // Runs every kernel of the table that this CPU can run over random cases, each against the scalar one.
 //
-//   ferrule_tests [--cases N] [--only TEXT] [--isa ISA] [--seed S]
+//   ferrule_tests [--cases N] [--only TEXT] [--isa ISA] [--seed S] [--share I/N] [--active ISA]
 //
-// `--seed` runs the one case that a failure named. The scalar kernels are run as well, against themselves:
-// that proves nothing of their values (the Python tests hold them to numpy and torch) but shows stray writes.
+// `--seed` runs the one case that a failure named, `--share 2/4` every fourth test from the second on (one
+// process each), `--cases 0` no kernel, only the rest. `--active` says which instruction set must be in use:
+// so that a run for an older CPU is known to have fallen back. The scalar kernels are run as well, against
+// themselves and on a tenth of the cases: that proves nothing of their values (the Python tests hold them to
+// numpy and torch) but shows stray writes.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,68 +50,109 @@ struct Options {
   long cases = 10000;
   std::string only;
   std::string isa;
+  std::string active;
   long long seed = -1;
+  size_t share = 0, shares = 1;
 };
+
+// Reads "I/N", I of 1 to N.
+bool read_share(const char* text, Options* options) {
+  char* rest = nullptr;
+  const long share = strtol(text, &rest, 10);
+  const long shares = *rest == '/' ? strtol(rest + 1, &rest, 10) : 0;
+  if (*rest || share < 1 || shares < share) return false;
+  options->share = static_cast<size_t>(share - 1);
+  options->shares = static_cast<size_t>(shares);
+  return true;
+}
 
 Options read_options(int count, char** words) {
   Options options;
-  for (int i = 1; i + 1 < count; i += 2) {
+  for (int i = 1; i < count; i += 2) {
     const std::string name = words[i];
+    const char* value = i + 1 < count ? words[i + 1] : "";
     if (name == "--cases")
-      options.cases = atol(words[i + 1]);
+      options.cases = atol(value);
     else if (name == "--only")
-      options.only = words[i + 1];
+      options.only = value;
     else if (name == "--isa")
-      options.isa = words[i + 1];
+      options.isa = value;
+    else if (name == "--active")
+      options.active = value;
     else if (name == "--seed")
-      options.seed = atoll(words[i + 1]);
-    else
-      fprintf(stderr, "unknown option %s\n", words[i]), exit(2);
+      options.seed = atoll(value);
+    else if (name != "--share" || !read_share(value, &options))
+      fprintf(stderr, "not understood: %s %s\n", words[i], value), exit(2);
   }
   return options;
 }
 
-bool run_row(const Row& row, const Options& options) {
-  if (options.seed >= 0) {
-    Rig rig(row.op, row.isa, static_cast<uint64_t>(options.seed));
-    row.test(rig);
-    return !rig.failed();
-  }
-  for (long i = 0; i < options.cases; ++i) {
-    Rig rig(row.op, row.isa, static_cast<uint64_t>(i));
+// Cases of a row: scalar kernels, which are run against themselves, get a tenth.
+long count_cases(const Row& row, const Options& options) {
+  if (options.seed >= 0) return 1;
+  return strcmp(row.isa, "scalar") == 0 ? (options.cases + 9) / 10 : options.cases;
+}
+
+bool run_row(const Row& row, long cases, const Options& options) {
+  for (long i = 0; i < cases; ++i) {
+    Rig rig(row.op, row.isa, static_cast<uint64_t>(options.seed >= 0 ? options.seed : i));
     row.test(rig);
     if (rig.failed()) return false;
   }
   return true;
 }
 
-int run_all(const Options& options) {
+struct Tally {
+  size_t seen = 0;  // tests chosen by --only and --isa, in all shares together
   int passed = 0, failed = 0, skipped = 0;
+  bool in_share(const Options& options) { return seen++ % options.shares == options.share; }
+};
+
+void run_parts(const Options& options, Tally* tally) {
   for (const Part& part : kParts) {
     if (!options.isa.empty() || std::string(part.name).find(options.only) == std::string::npos) continue;
+    if (!tally->in_share(options)) continue;
     const bool ok = part.passes();
-    if (!ok) printf("FAILED %s\n", part.name);
-    ++(ok ? passed : failed);
+    printf("%s %s\n", ok ? "ok    " : "FAILED", part.name);
+    fflush(stdout);
+    ++(ok ? tally->passed : tally->failed);
   }
+}
+
+void run_rows(const Options& options, Tally* tally) {
   std::set<std::string> absent;
   for (const Row& row : kRows) {
     if (std::string(row.op).find(options.only) == std::string::npos) continue;
     if (!options.isa.empty() && options.isa != row.isa) continue;
+    if (!tally->in_share(options)) continue;
     if (ferrule_check_isa(row.isa) != FERRULE_ISA_USABLE) {
       absent.insert(row.isa);
-      ++skipped;
+      ++tally->skipped;
       continue;
     }
-    const bool ok = run_row(row, options);
-    printf("%s %-18s %-8s %ld cases\n", ok ? "ok    " : "FAILED", row.op, row.isa,
-           options.seed >= 0 ? 1 : options.cases);
+    const long cases = count_cases(row, options);
+    const bool ok = run_row(row, cases, options);
+    printf("%s %-18s %-8s %ld cases\n", ok ? "ok    " : "FAILED", row.op, row.isa, cases);
     fflush(stdout);
-    ++(ok ? passed : failed);
+    ++(ok ? tally->passed : tally->failed);
   }
   for (const std::string& isa : absent)
     printf("not run: kernels for %s, which this CPU lacks\n", isa.c_str());
-  printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
-  return failed != 0 || passed == 0;
+}
+
+int run_all(const Options& options) {
+  const char* isa = nullptr;
+  ferrule_active_isa(&isa);
+  if (!options.active.empty() && options.active != isa) {
+    printf("FAILED: %s is in use, not %s\n", isa, options.active.c_str());
+    return 1;
+  }
+  Tally tally;
+  run_parts(options, &tally);
+  if (options.cases > 0 || options.seed >= 0) run_rows(options, &tally);
+  if (options.shares == 1)
+    printf("%d passed, %d failed, %d skipped\n", tally.passed, tally.failed, tally.skipped);
+  return tally.failed != 0 || tally.seen == 0;
 }
 
 }  // namespace ferrule::tests
