@@ -1,4 +1,5 @@
-// The activations of ferrule/gemm.h over the names of simd/{avx2,avx512,neon}.h, one of which must come before this file.
+// The activations of ferrule/gemm.h over the names of simd/{avx2,avx512,neon}.h, one of which must come
+// before this file.
 #ifndef FERRULE_SIMD_ACTIVATION_H
 #define FERRULE_SIMD_ACTIVATION_H
 
