@@ -40,7 +40,7 @@ inline F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
 inline F32 abs(F32 a) { return _mm512_abs_ps(a); }
 inline F32 copy_sign(F32 magnitude, F32 sign) {
   return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
-      _mm512_castps_si512(magnitude), _mm512_castps_si512(sign), _mm512_set1_epi32(INT32_MIN), 0xE4));
+      _mm512_castps_si512(magnitude), _mm512_castps_si512(sign), _mm512_set1_epi32(INT32_MIN), 0xD8));
 }
 inline F32 sqrt(F32 a) { return _mm512_sqrt_ps(a); }
 inline F32 round_even(F32 a) {

@@ -32,7 +32,12 @@ struct Part {
 };
 bool threads_pass();
 bool arena_passes();
-const Part kParts[] = {{"threads", threads_pass}, {"arena", arena_passes}};
+bool conv_depthwise_op_passes();
+const Part kParts[] = {
+    {"threads", threads_pass},
+    {"arena", arena_passes},
+    {"conv_depthwise_op", conv_depthwise_op_passes},
+};
 
 struct Row {
   const char* op;
