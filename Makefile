@@ -1,11 +1,11 @@
 # make test | lint | demo | zoo | dist | clean: each from nothing, on a machine with python3.11, g++ and make.
-# make test-native | test-arm | test-sanitize: the kernels by themselves; no .venv, but CMake.
+# make test-native | test-arm | test-sanitize | bench-arm: the kernels by themselves; no .venv, but CMake.
 PYTHON ?= python3.11
 JOBS ?= 2
 BIN := .venv/bin
 NATIVE := CMakeLists.txt $(shell find csrc cmake -type f)
 
-.PHONY: .venv demo zoo test lint dist clean test-native test-arm test-sanitize
+.PHONY: .venv demo zoo test lint dist clean test-native test-arm test-sanitize bench-arm
 .DELETE_ON_ERROR:
 
 .venv: .venv/.native
@@ -73,6 +73,15 @@ test-arm:
 	$(call check,$(QEMU) -cpu max build-arm/ferrule_tests --active i8mm,10000)
 	$(call check,$(QEMU) -cpu cortex-a76 build-arm/ferrule_tests --active dotprod,100)
 	$(call check,$(QEMU) -cpu cortex-a53 build-arm/ferrule_tests --active neon,100)
+
+# Instruction counts and modelled cycles. UPDATE=1 keeps the new figures in docs/results/arm.json.
+bench-arm:
+	$(call need,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
+	$(call need,qemu-aarch64,qemu-user)
+	$(call need,llvm-mca-19,llvm-19)
+	$(call build,build-arm,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux.cmake)
+	@$(CXX) -std=c++17 -O2 -shared -fPIC -o build-arm/count.so csrc/bench/arm/count.cpp
+	@$(PYTHON) benchmarks/arm.py build-arm $(if $(UPDATE),--update)
 
 # ThreadSanitizer sees the pool and the ops that run on it; a kernel by itself has one thread. It cannot start where
 # the kernel scatters memory too widely, hence setarch.

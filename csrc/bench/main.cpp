@@ -14,6 +14,12 @@
 #include "ferrule/dispatch.h"
 #include "kernels/declarations.h"
 
+// What runs between the two is counted by bench/arm/count.cpp.
+extern "C" {
+__attribute__((noinline)) void ferrule_bench_begin() { __asm__ volatile("" ::: "memory"); }
+__attribute__((noinline)) void ferrule_bench_end() { __asm__ volatile("" ::: "memory"); }
+}
+
 namespace ferrule::bench {
 
 #define FERRULE_KERNEL(op, isa, function) void bench_##op(Bench& bench, ferrule_##op##_fn* kernel);
@@ -73,7 +79,9 @@ std::vector<uint8_t> draw_bytes(size_t count, uint64_t seed) {
 
 void Bench::time(const std::string& shape, const Work& work, const std::function<void(size_t)>& body) {
   if (once_) {
+    ferrule_bench_begin();
     body(0);
+    ferrule_bench_end();
     printf("%-16s %-8s %s\n", op_, isa_, shape.c_str());
     return;
   }
