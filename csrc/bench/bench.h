@@ -25,6 +25,8 @@ class Bench {
   Bench(const char* op, const char* isa, bool once, double seconds)
       : op_(op), isa_(isa), once_(once), seconds_(seconds) {}
 
+  const char* isa() const { return isa_; }
+
   // Times body(round); `round` counts up, so that the body can go through several copies of its weights.
   void time(const std::string& shape, const Work& work, const std::function<void(size_t round)>& body);
 

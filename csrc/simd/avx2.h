@@ -29,6 +29,17 @@ inline void store(float* p, F32 x) { _mm256_storeu_ps(p, x); }
 inline F32 load_first(const float* p, size_t count) { return _mm256_maskload_ps(p, first_lanes(count)); }
 inline void store_first(float* p, F32 x, size_t count) { _mm256_maskstore_ps(p, first_lanes(count), x); }
 
+// Integral values in [-128, 127] as int8, the first `count` of them.
+inline void store_codes(int8_t* p, F32 x, size_t count) {
+  const __m256i wide = _mm256_cvtps_epi32(x);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+  const long long codes = _mm_cvtsi128_si64(_mm_packs_epi16(words, words));
+  if (count == kLanes)
+    __builtin_memcpy(p, &codes, kLanes);
+  else
+    for (size_t i = 0; i < count; ++i) p[i] = static_cast<int8_t>(codes >> (8 * i));
+}
+
 inline F32 add(F32 a, F32 b) { return _mm256_add_ps(a, b); }
 inline F32 sub(F32 a, F32 b) { return _mm256_sub_ps(a, b); }
 inline F32 mul(F32 a, F32 b) { return _mm256_mul_ps(a, b); }

@@ -28,6 +28,11 @@ inline void store(float* p, F32 x) { _mm512_storeu_ps(p, x); }
 inline F32 load_first(const float* p, size_t count) { return _mm512_maskz_loadu_ps(first_lanes(count), p); }
 inline void store_first(float* p, F32 x, size_t count) { _mm512_mask_storeu_ps(p, first_lanes(count), x); }
 
+// Integral values in [-128, 127] as int8, the first `count` of them.
+inline void store_codes(int8_t* p, F32 x, size_t count) {
+  _mm512_mask_cvtepi32_storeu_epi8(p, first_lanes(count), _mm512_cvtps_epi32(x));
+}
+
 inline F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
 inline F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
 inline F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }

@@ -33,6 +33,20 @@ inline void store_first(float* p, F32 x, size_t count) {
   memcpy(p, lanes, count * sizeof(float));
 }
 
+// Integral values in [-128, 127] as int8, the first `count` of them.
+inline void store_codes(int8_t* p, F32 x, size_t count) {
+  const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(x));
+  const int8x8_t codes = vqmovn_s16(vcombine_s16(words, words));
+  if (count == kLanes) {
+    const uint32_t four = vget_lane_u32(vreinterpret_u32_s8(codes), 0);
+    __builtin_memcpy(p, &four, kLanes);
+  } else {
+    int8_t lanes[8];
+    vst1_s8(lanes, codes);
+    for (size_t i = 0; i < count; ++i) p[i] = lanes[i];
+  }
+}
+
 inline F32 add(F32 a, F32 b) { return vaddq_f32(a, b); }
 inline F32 sub(F32 a, F32 b) { return vsubq_f32(a, b); }
 inline F32 mul(F32 a, F32 b) { return vmulq_f32(a, b); }

@@ -32,10 +32,12 @@ struct Part {
 };
 bool threads_pass();
 bool arena_passes();
+bool linear_op_passes();
 bool conv_depthwise_op_passes();
 const Part kParts[] = {
     {"threads", threads_pass},
     {"arena", arena_passes},
+    {"linear_op", linear_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
 };
 

@@ -9,7 +9,10 @@
  * A kernel does the units [begin, end) of the work (the header says what a unit is), checks nothing,
  * allocates nothing, keeps no state and starts no thread. */
 #include "ferrule/conv_depthwise.h"
+#include "ferrule/gemm.h"
 #include "ferrule/layer_norm.h"
+#include "ferrule/linear.h"
 #include "ferrule/peak.h"
+#include "ferrule/quantize_rows.h"
 
 #endif

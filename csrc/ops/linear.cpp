@@ -1,0 +1,193 @@
+#include "ferrule/linear.h"
+
+#include <math.h>
+
+#include "ferrule/arena.h"
+#include "ferrule/quantize_rows.h"
+#include "ops/linear_packed.h"
+#include "ops/run.h"
+
+namespace {
+
+using ferrule::ops::fits;
+using ferrule::ops::Packed;
+using ferrule::ops::round_up;
+
+// Bytes of rows of codes that are multiplied at a time: they stay in the second-level cache beside a panel.
+constexpr size_t kBlockBytes = 512 * 1024;
+constexpr size_t kSmallestBlock = 64;      // rows for which unpacking a panel hardly counts
+constexpr size_t kSmallestTask = 1 << 19;  // products
+
+// How the scratch memory is divided.
+struct Scratch {
+  size_t codes_stride, scales, zeros, kernels, kernel_bytes, bytes;
+};
+
+bool divide_scratch(const Packed& packed, size_t m, size_t threads, Scratch* scratch) {
+  const bool floats = packed.layout.input == FERRULE_GEMM_F32;
+  *scratch = {};
+  // A stride of an odd number of cache lines, so that the rows of a tile do not fall into the same sets.
+  const size_t lines = packed.layout.padded / FERRULE_ALIGNMENT + 1;
+  scratch->codes_stride = floats ? 0 : (lines | 1) * FERRULE_ALIGNMENT;
+  scratch->kernel_bytes = round_up(ferrule_gemm_scratch(&packed.layout), FERRULE_ALIGNMENT);
+  if (!fits(m + FERRULE_ALIGNMENT, scratch->codes_stride + 16, 1)) return false;
+  if (!fits(threads, scratch->kernel_bytes, 1)) return false;
+  scratch->scales = m * scratch->codes_stride;
+  scratch->zeros = scratch->scales + (floats ? 0 : round_up(m * sizeof(float), FERRULE_ALIGNMENT));
+  scratch->kernels = scratch->zeros + (floats ? 0 : round_up(m * sizeof(int32_t), FERRULE_ALIGNMENT));
+  return !__builtin_add_overflow(scratch->kernels, threads * scratch->kernel_bytes, &scratch->bytes);
+}
+
+ferrule_status check(const ferrule_linear_args& args, const Packed& packed, const void* scratch) {
+  const ferrule_epilogue& epilogue = args.epilogue;
+  const size_t element = epilogue.output_scale == 0 ? sizeof(float) : 1;
+  if (epilogue.activation < FERRULE_ACTIVATION_NONE || epilogue.activation > FERRULE_ACTIVATION_HARD_SWISH) {
+    return FERRULE_BAD_TYPE;
+  }
+  if (!isfinite(epilogue.output_scale) || epilogue.output_scale < 0) return FERRULE_BAD_VALUE;
+  if (epilogue.output_scale != 0 && (epilogue.output_zero < -128 || epilogue.output_zero > 127)) {
+    return FERRULE_BAD_VALUE;
+  }
+  if (args.m == 0 || packed.spec.rows == 0) return FERRULE_OK;
+  if (!args.output || !scratch || (!args.input && packed.spec.depth)) return FERRULE_BAD_SHAPE;
+  if (reinterpret_cast<uintptr_t>(scratch) % FERRULE_ALIGNMENT) return FERRULE_BAD_LAYOUT;
+  if (args.input_stride < packed.spec.depth || args.output_stride < packed.spec.rows)
+    return FERRULE_BAD_LAYOUT;
+  if (epilogue.residual && epilogue.residual_stride < packed.spec.rows) return FERRULE_BAD_LAYOUT;
+  if (!fits(args.m, args.input_stride, sizeof(float)) || !fits(args.m, args.output_stride, element)) {
+    return FERRULE_TOO_LARGE;
+  }
+  if (epilogue.residual && !fits(args.m, epilogue.residual_stride, sizeof(float))) return FERRULE_TOO_LARGE;
+  return FERRULE_OK;
+}
+
+ferrule_gemm_args make_gemm(const ferrule_linear_args& args, const Packed& packed) {
+  ferrule_gemm_args gemm = {};
+  gemm.input = args.input;
+  gemm.input_stride = args.input_stride;
+  gemm.packed = packed.panels;
+  gemm.output = args.output;
+  gemm.output_stride = args.output_stride;
+  gemm.m = args.m;
+  gemm.n = packed.spec.rows;
+  gemm.layout = packed.layout;
+  gemm.epilogue = args.epilogue;
+  return gemm;
+}
+
+// Makes the codes of all rows and lets `gemm` read them.
+ferrule_status quantize(const ferrule_linear_args& args, const Packed& packed, const Scratch& parts,
+                        uint8_t* scratch, ferrule_pool* pool, ferrule_gemm_args* gemm) {
+  ferrule_quantize_rows_args rows = {};
+  rows.input = args.input;
+  rows.codes = scratch;
+  rows.scales = reinterpret_cast<float*>(scratch + parts.scales);
+  rows.zeros = reinterpret_cast<int32_t*>(scratch + parts.zeros);
+  rows.input_stride = args.input_stride;
+  rows.codes_stride = parts.codes_stride;
+  rows.rows = args.m;
+  rows.width = packed.spec.depth;
+  rows.padded = packed.layout.padded;
+  rows.is_signed = packed.layout.input == FERRULE_GEMM_S8;
+  if (packed.spec.input == FERRULE_INPUT_I8_STATIC) {
+    rows.range_scale = packed.spec.input_scale;
+    rows.range_zero = packed.spec.input_zero;
+  }
+  gemm->input = rows.codes;
+  gemm->input_stride = rows.codes_stride;
+  gemm->input_scales = rows.scales;
+  gemm->input_zeros = rows.zeros;
+  return ferrule_quantize_rows(&rows, packed.header->isa, pool);
+}
+
+// Tasks are blocks of rows times runs of panels.
+struct Grid {
+  ferrule_gemm_fn* kernel;
+  const ferrule_gemm_args* gemm;
+  size_t panel_count, panels_a_task, panel_tasks, rows_a_block;
+  uint8_t* scratch;
+  size_t scratch_bytes;
+};
+
+// The product of rows [first, first + count) alone.
+ferrule_gemm_args take_rows(const ferrule_gemm_args& all, size_t first, size_t count) {
+  ferrule_gemm_args part = all;
+  const size_t input_bytes = all.layout.input == FERRULE_GEMM_F32 ? sizeof(float) : 1;
+  const size_t output_bytes = all.epilogue.output_scale == 0 ? sizeof(float) : 1;
+  part.input = static_cast<const uint8_t*>(all.input) + first * all.input_stride * input_bytes;
+  part.output = static_cast<uint8_t*>(all.output) + first * all.output_stride * output_bytes;
+  if (all.input_scales) part.input_scales = all.input_scales + first;
+  if (all.input_zeros) part.input_zeros = all.input_zeros + first;
+  if (all.epilogue.residual)
+    part.epilogue.residual = all.epilogue.residual + first * all.epilogue.residual_stride;
+  part.m = count;
+  return part;
+}
+
+void run_task(void* opaque, size_t index, size_t worker) {
+  const Grid& grid = *static_cast<const Grid*>(opaque);
+  const size_t first = index / grid.panel_tasks * grid.rows_a_block;
+  const size_t begin = index % grid.panel_tasks * grid.panels_a_task;
+  const size_t rows = grid.gemm->m - first, panels = grid.panel_count - begin;
+  const ferrule_gemm_args part =
+      take_rows(*grid.gemm, first, rows < grid.rows_a_block ? rows : grid.rows_a_block);
+  grid.kernel(&part, begin, begin + (panels < grid.panels_a_task ? panels : grid.panels_a_task),
+              grid.scratch + worker * grid.scratch_bytes);
+}
+
+// Blocks of equal size of rows that fit the cache.
+size_t choose_block(const ferrule_gemm_args& gemm) {
+  const size_t row_bytes =
+      gemm.layout.depth * (gemm.layout.input == FERRULE_GEMM_F32 ? sizeof(float) : 1) + 1;
+  const size_t most = kBlockBytes / row_bytes < kSmallestBlock ? kSmallestBlock : kBlockBytes / row_bytes;
+  const size_t blocks = (gemm.m + most - 1) / most;
+  return (gemm.m + blocks - 1) / blocks;
+}
+
+void multiply(const Packed& packed, const ferrule_gemm_args& gemm, const Scratch& parts, uint8_t* scratch,
+              ferrule_pool* pool) {
+  Grid grid = {packed.kernel,
+               &gemm,
+               packed.panel_count,
+               packed.panel_count,
+               1,
+               choose_block(gemm),
+               scratch + parts.kernels,
+               parts.kernel_bytes};
+  const size_t blocks = (gemm.m + grid.rows_a_block - 1) / grid.rows_a_block;
+  const size_t products = grid.rows_a_block * gemm.layout.columns * (gemm.layout.depth + 1);
+  if (ferrule_pool_threads(pool) > 1) {
+    const size_t smallest = kSmallestTask / products + 1;
+    const size_t share = grid.panel_count * blocks / (4 * ferrule_pool_threads(pool)) + 1;
+    grid.panels_a_task = share < smallest ? smallest : share;
+    if (grid.panels_a_task > grid.panel_count) grid.panels_a_task = grid.panel_count;
+    grid.panel_tasks = (grid.panel_count + grid.panels_a_task - 1) / grid.panels_a_task;
+  }
+  ferrule_pool_run(pool, blocks * grid.panel_tasks, run_task, &grid);
+}
+
+}  // namespace
+
+size_t ferrule_linear_scratch(const void* packed, size_t packed_bytes, size_t m, size_t threads) {
+  Packed read;
+  Scratch parts;
+  if (ferrule::ops::read_packed(packed, packed_bytes, &read) != FERRULE_OK) return 0;
+  return divide_scratch(read, m, threads, &parts) ? parts.bytes : 0;
+}
+
+ferrule_status ferrule_linear(const ferrule_linear_args* args, void* scratch, ferrule_pool* pool) {
+  Packed packed;
+  if (const ferrule_status status = ferrule::ops::read_packed(args->packed, args->packed_bytes, &packed))
+    return status;
+  if (const ferrule_status status = check(*args, packed, scratch)) return status;
+  if (args->m == 0 || packed.spec.rows == 0) return FERRULE_OK;
+  Scratch parts;
+  if (!divide_scratch(packed, args->m, ferrule_pool_threads(pool), &parts)) return FERRULE_TOO_LARGE;
+  ferrule_gemm_args gemm = make_gemm(*args, packed);
+  auto* memory = static_cast<uint8_t*>(scratch);
+  if (packed.layout.input != FERRULE_GEMM_F32) {
+    if (const ferrule_status status = quantize(*args, packed, parts, memory, pool, &gemm)) return status;
+  }
+  multiply(packed, gemm, parts, memory, pool);
+  return FERRULE_OK;
+}
