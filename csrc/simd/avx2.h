@@ -40,10 +40,19 @@ inline void store_codes(int8_t* p, F32 x, size_t count) {
     for (size_t i = 0; i < count; ++i) p[i] = static_cast<int8_t>(codes >> (8 * i));
 }
 
+// x with the lanes from `count` on replaced by `filler`.
+inline F32 keep_first(F32 x, size_t count, float filler) {
+  return _mm256_blendv_ps(_mm256_set1_ps(filler), x, _mm256_castsi256_ps(first_lanes(count)));
+}
+
 inline F32 add(F32 a, F32 b) { return _mm256_add_ps(a, b); }
 inline F32 sub(F32 a, F32 b) { return _mm256_sub_ps(a, b); }
 inline F32 mul(F32 a, F32 b) { return _mm256_mul_ps(a, b); }
 inline F32 div(F32 a, F32 b) { return _mm256_div_ps(a, b); }
+// a / b to the last bit or the one beside it, for |b| of [2^-100, 2^100] and a quotient in the normal range.
+inline F32 divide_near(F32 a, F32 b) { return _mm256_div_ps(a, b); }
+// 1 / a within 1 unit of the last place or so, for a of [2^-125, 2^125].
+inline F32 invert_near(F32 a) { return _mm256_div_ps(_mm256_set1_ps(1), a); }
 inline F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }    // a * b + c
 inline F32 fnma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a * b
 // The smaller and larger of two; where one of them is NaN, the second.
@@ -65,6 +74,15 @@ inline F32 scale_by_power(F32 a, F32 n) {
   const F32 first = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
   const F32 second = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
   return _mm256_mul_ps(_mm256_mul_ps(a, first), second);
+}
+// a * 2^n for integral n, where a, 2^n and the result are in the normal range.
+inline F32 scale_in_range(F32 a, F32 n) {
+  const __m256i shifted = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shifted));
+}
+// a * 2^n for a of [0.5, 2] and integral n of [-151, 0]; what would lie below 2^-125 may be flushed to zero.
+inline F32 scale_down(F32 a, F32 n) {
+  return _mm256_andnot_ps(_mm256_cmp_ps(n, _mm256_set1_ps(-125), _CMP_LT_OQ), scale_in_range(a, n));
 }
 
 inline Mask less(F32 a, F32 b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
@@ -91,5 +109,7 @@ inline float min_lanes(F32 a) {
 
 #include "simd/loops.h"
 #include "simd/math.h"
+
+#include "simd/gelu_quotient.h"
 
 #endif

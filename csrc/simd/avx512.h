@@ -33,10 +33,27 @@ inline void store_codes(int8_t* p, F32 x, size_t count) {
   _mm512_mask_cvtepi32_storeu_epi8(p, first_lanes(count), _mm512_cvtps_epi32(x));
 }
 
+// x with the lanes from `count` on replaced by `filler`.
+inline F32 keep_first(F32 x, size_t count, float filler) {
+  return _mm512_mask_mov_ps(_mm512_set1_ps(filler), first_lanes(count), x);
+}
+
 inline F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
 inline F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
 inline F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
 inline F32 div(F32 a, F32 b) { return _mm512_div_ps(a, b); }
+// a / b to the last bit or the one beside it, for |b| of [2^-100, 2^100] and a quotient in the normal range.
+// The divider takes three times as long as this.
+inline F32 divide_near(F32 a, F32 b) {
+  const F32 inverse = _mm512_rcp14_ps(b);
+  const F32 guess = _mm512_mul_ps(a, inverse);
+  return _mm512_fmadd_ps(_mm512_fnmadd_ps(guess, b, a), inverse, guess);
+}
+// 1 / a within 1 unit of the last place or so, for a of [2^-125, 2^125].
+inline F32 invert_near(F32 a) {
+  const F32 guess = _mm512_rcp14_ps(a);
+  return _mm512_fmadd_ps(guess, _mm512_fnmadd_ps(guess, a, _mm512_set1_ps(1)), guess);
+}
 inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }    // a * b + c
 inline F32 fnma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a * b
 // The smaller and larger of two; where one of them is NaN, the second.
@@ -53,6 +70,10 @@ inline F32 round_even(F32 a) {
 }
 // a * 2^n for integral n; under- and overflow as IEEE would.
 inline F32 scale_by_power(F32 a, F32 n) { return _mm512_scalef_ps(a, n); }
+// a * 2^n for integral n, where a, 2^n and the result are in the normal range.
+inline F32 scale_in_range(F32 a, F32 n) { return _mm512_scalef_ps(a, n); }
+// a * 2^n for a of [0.5, 2] and integral n of [-151, 0]; what would lie below 2^-125 may be flushed to zero.
+inline F32 scale_down(F32 a, F32 n) { return _mm512_scalef_ps(a, n); }
 
 inline Mask less(F32 a, F32 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 inline Mask is_nan(F32 a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
@@ -73,5 +94,7 @@ inline __m512i dot_codes(__m512i sums, __m512i unsigned_codes, __m512i signed_co
 
 #include "simd/loops.h"
 #include "simd/math.h"
+
+#include "simd/gelu_table.h"
 
 #endif

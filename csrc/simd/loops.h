@@ -15,14 +15,6 @@ inline void store_some(float* p, F32 x, size_t count) {
     store_first(p, x, count);
 }
 
-// x with the lanes from `count` on replaced by `filler`.
-inline F32 keep_first(F32 x, size_t count, float filler) {
-  float lanes[kLanes];
-  for (size_t i = 0; i < kLanes; ++i) lanes[i] = filler;
-  store_first(lanes, x, count);
-  return load(lanes);
-}
-
 // Calls body(index, count) for whole vectors, count == kLanes, then for the rest of the row, if there is one.
 template <typename Body>
 inline void for_vectors(size_t width, Body body) {

@@ -47,10 +47,21 @@ inline void store_codes(int8_t* p, F32 x, size_t count) {
   }
 }
 
+// x with the lanes from `count` on replaced by `filler`.
+inline F32 keep_first(F32 x, size_t count, float filler) {
+  const uint32_t lanes[kLanes] = {0, 1, 2, 3};
+  return vbslq_f32(vcltq_u32(vld1q_u32(lanes), vdupq_n_u32(static_cast<uint32_t>(count))), x,
+                   vdupq_n_f32(filler));
+}
+
 inline F32 add(F32 a, F32 b) { return vaddq_f32(a, b); }
 inline F32 sub(F32 a, F32 b) { return vsubq_f32(a, b); }
 inline F32 mul(F32 a, F32 b) { return vmulq_f32(a, b); }
 inline F32 div(F32 a, F32 b) { return vdivq_f32(a, b); }
+// a / b to the last bit or the one beside it, for |b| of [2^-100, 2^100] and a quotient in the normal range.
+inline F32 divide_near(F32 a, F32 b) { return vdivq_f32(a, b); }
+// 1 / a within 1 unit of the last place or so, for a of [2^-125, 2^125].
+inline F32 invert_near(F32 a) { return vdivq_f32(vdupq_n_f32(1), a); }
 inline F32 fma(F32 a, F32 b, F32 c) { return vfmaq_f32(c, a, b); }   // a * b + c
 inline F32 fnma(F32 a, F32 b, F32 c) { return vfmsq_f32(c, a, b); }  // c - a * b
 // The smaller and larger of two; where one of them is NaN, the second.
@@ -70,6 +81,15 @@ inline F32 scale_by_power(F32 a, F32 n) {
   const F32 second = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23));
   return vmulq_f32(vmulq_f32(a, first), second);
 }
+// a * 2^n for integral n, where a, 2^n and the result are in the normal range.
+inline F32 scale_in_range(F32 a, F32 n) {
+  return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vshlq_n_s32(vcvtnq_s32_f32(n), 23)));
+}
+// a * 2^n for a of [0.5, 2] and integral n of [-151, 0]; what would lie below 2^-125 may be flushed to zero.
+inline F32 scale_down(F32 a, F32 n) {
+  const uint32x4_t scaled = vreinterpretq_u32_f32(scale_in_range(a, n));
+  return vreinterpretq_f32_u32(vbicq_u32(scaled, vcltq_f32(n, vdupq_n_f32(-125))));
+}
 
 inline Mask less(F32 a, F32 b) { return vcltq_f32(a, b); }
 inline Mask is_nan(F32 a) { return vmvnq_u32(vceqq_f32(a, a)); }
@@ -83,5 +103,7 @@ inline float min_lanes(F32 a) { return vminvq_f32(a); }
 
 #include "simd/loops.h"
 #include "simd/math.h"
+
+#include "simd/gelu_quotient.h"
 
 #endif

@@ -32,13 +32,13 @@ struct Part {
 };
 bool threads_pass();
 bool arena_passes();
-bool linear_op_passes();
+bool activate_op_passes();
 bool conv_depthwise_op_passes();
+bool linear_op_passes();
 const Part kParts[] = {
-    {"threads", threads_pass},
-    {"arena", arena_passes},
+    {"threads", threads_pass},           {"arena", arena_passes},
+    {"activate_op", activate_op_passes}, {"conv_depthwise_op", conv_depthwise_op_passes},
     {"linear_op", linear_op_passes},
-    {"conv_depthwise_op", conv_depthwise_op_passes},
 };
 
 struct Row {

@@ -1,0 +1,8 @@
+#include "simd/neon.h"
+#include "kernels/declarations.h"
+
+#include "kernels/activate/vector.h"
+
+void ferrule_activate_neon(const ferrule_activate_args* args, size_t begin, size_t end, void*) {
+  activate_blocks(*args, begin, end);
+}
