@@ -35,7 +35,7 @@ typedef enum ferrule_activate_kind {
  * A row is cut into blocks of FERRULE_ACTIVATE_BLOCK elements, the last one being shorter; blocks are counted
  * row by row and are the units of work. Any alignment; `output` may be `input` or `factor`. */
 typedef struct ferrule_activate_args {
-  ferrule_activate_kind kind;
+  int kind;                                          /* a ferrule_activate_kind */
   const float* input;                                /* [rows][input_stride] */
   const float* factor;                               /* [rows][factor_stride], or NULL for none */
   float* output;                                     /* [rows][output_stride] */

@@ -5,7 +5,7 @@
 namespace {
 
 // In double; the limit where x is -infinity and the formula has none.
-double evaluate(ferrule_activate_kind kind, double x) {
+double evaluate(int kind, double x) {
   const bool vanishes = x == -HUGE_VAL;
   switch (kind) {
     case FERRULE_ACTIVATE_RELU:

@@ -17,7 +17,7 @@ void activate_block(const float* input, const float* factor, float* output, size
 
 using ActivateBlock = void (*)(const float* input, const float* factor, float* output, size_t width);
 
-ActivateBlock choose_activation(ferrule_activate_kind kind) {
+ActivateBlock choose_activation(int kind) {
   switch (kind) {
     case FERRULE_ACTIVATE_RELU:
       return activate_block<relu>;
