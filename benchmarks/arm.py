@@ -53,7 +53,9 @@ CORES = {
 # The best tile of each op of these must reach this share of the model's peak.
 BARS = {("sdot", "neoverse-n1"): 0.7, ("smmla", "cortex-x2"): 0.7}
 BARRED_OPS = ("gemm_i8", "gemm_i4", "gemm_lut4", "gemm_lut2")
-LEAST_PRODUCTS = 8  # instructions; loops with fewer are left out
+# Loops with fewer products, or where they are a smaller part of the instructions, do something else for the most part.
+LEAST_PRODUCTS = 8
+LEAST_PART = 0.25
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def read_functions(path: Path) -> dict[str, list[tuple[int, str]]]:
     for line in run([OBJDUMP, "-d", "-C", "--no-show-raw-insn", str(path)]).splitlines():
         if header := re.match(r"[0-9a-f]+ <(.+)>:$", line):
             name = header[1].replace("(anonymous namespace)::", "")
-            current = functions.setdefault(re.sub(r"^void |\(.*\)( const)?(?= |$)", "", name), [])
+            current = functions.setdefault(re.sub(r"^void |\(.*\)( const)?(?= |$)| \[clone.*", "", name), [])
         elif instruction := re.match(r"\s*([0-9a-f]+):\t(.+)$", line):
             text = re.sub(r"\s*//.*", "", instruction[2]).strip()
             current.append((int(instruction[1], 16), text))
@@ -137,7 +139,7 @@ def product_loops(build: Path) -> list[Loop]:
             for function, code in read_functions(path).items():
                 for lines in find_loops(code):
                     found = [p for p in map(product_of, lines) if p]
-                    if len(found) < LEAST_PRODUCTS:
+                    if len(found) < max(LEAST_PRODUCTS, LEAST_PART * len(lines)):
                         continue
                     kind = max({k for k, _ in found}, key=lambda k: sum(a for name, a in found if name == k))
                     amount = sum(a for _, a in found)

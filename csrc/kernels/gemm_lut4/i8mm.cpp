@@ -1,0 +1,8 @@
+#include "kernels/declarations.h"
+#include "simd/neon.h"
+
+#include "kernels/gemm/arm_pairs.h"
+
+void ferrule_gemm_lut4_i8mm(const ferrule_gemm_args* args, size_t begin, size_t end, void* scratch) {
+  multiply_panels<Lookup4>(*args, begin, end, scratch);
+}
