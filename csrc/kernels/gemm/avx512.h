@@ -1,0 +1,291 @@
+// Integer products over AVX-512 VNNI, for gemm_{i8,i4,lut4,lut2}/avx512.cpp. Panels of 32 columns, steps of 4.
+//
+// A tile is up to 14 rows by 32 columns: 28 accumulators, two vectors of weights and one of inputs fill the
+// register file, and each vector of weights that is loaded is used 14 times. m is divided into tiles of nearly
+// equal height, so that there is no slow rest. The panel streams from the second-level cache.
+#ifndef FERRULE_KERNELS_GEMM_AVX512_H
+#define FERRULE_KERNELS_GEMM_AVX512_H
+
+#include <string.h>
+
+#include "kernels/declarations.h"
+#include "kernels/gemm/panel.h"
+#include "simd/avx512.h"
+
+#include "kernels/gemm/epilogue.h"
+
+namespace {
+
+constexpr size_t kColumns = 32;
+constexpr size_t kBlockBytes = 4 * kColumns;
+constexpr size_t kTallest = 14;           // rows of a tile of whole codes
+constexpr size_t kTallestUnpacking = 12;  // rows of a tile that unpacks its codes as it goes
+
+// How a block of kBlockBytes bytes becomes `kSteps` steps of int8 weights; `vector` is 0 for the first 16 columns.
+struct WholeCodes {
+  static constexpr int kSteps = 1;
+  explicit WholeCodes(const Panel&) {}
+  __m512i unpack(__m512i bytes, int, int) const { return bytes; }
+};
+
+// Nibbles in two's complement, as 16 times their value: one instruction less, made good where sums are read.
+struct Nibbles {
+  static constexpr int kSteps = 2;
+  explicit Nibbles(const Panel&) {}
+  __m512i unpack(__m512i bytes, int, int step) const {
+    return _mm512_and_si512(step ? bytes : _mm512_slli_epi16(bytes, 4), _mm512_set1_epi8(-16));
+  }
+};
+
+// Indices into palettes, one palette for each lane of 128 bits: 4 columns.
+template <int Bits>
+struct Indices {
+  static constexpr int kSteps = 8 / Bits;
+  explicit Indices(const Panel& panel) {
+    palettes[0] = _mm512_load_si512(panel.tables);
+    palettes[1] = _mm512_load_si512(static_cast<const uint8_t*>(panel.tables) + 64);
+  }
+  __m512i unpack(__m512i bytes, int vector, int step) const {
+    const __m512i low = step == 0   ? bytes
+                        : step == 1 ? _mm512_srli_epi16(bytes, Bits)
+                        : step == 2 ? _mm512_srli_epi16(bytes, 4)
+                                    : _mm512_srli_epi16(bytes, 6);
+    return _mm512_shuffle_epi8(palettes[vector], _mm512_and_si512(low, _mm512_set1_epi8((1 << Bits) - 1)));
+  }
+  __m512i palettes[2];
+};
+
+// What one tile reads, and where its sums go.
+struct Tile {
+  const uint8_t* input;
+  size_t stride;
+  const uint8_t* codes;
+  const Panel* panel;
+  size_t blocks;
+  size_t group_blocks;  // of a group; 0 where there are none
+  void* sums;           // [rows][kColumns]: int32, or float32 where there are groups
+};
+
+inline __m512i broadcast_codes(const uint8_t* codes) {
+  int32_t four;
+  memcpy(&four, codes, sizeof(four));
+  return _mm512_set1_epi32(four);
+}
+
+inline F32 widen_bfloat16(const uint16_t* p) {
+  const __m256i halves = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+// Few rows have too few accumulators to hide the latency of a product: they get a second set, for odd steps.
+template <int Rows>
+constexpr int kSets = Rows <= 4 ? 2 : 1;
+
+template <int Rows>
+struct TileSums {
+  __m512i at[kSets<Rows>][Rows][2];
+};
+
+// The products of `Blocks` blocks. Row r of the input lies (r % 3) strides behind inputs[r / 3]: addresses that an
+// instruction can hold.
+template <int Rows, int Blocks, typename Codes>
+__attribute__((always_inline)) inline void add_blocks(TileSums<Rows>& sums, const Codes& codes, const uint8_t* bytes,
+                                                      const uint8_t* const* inputs, size_t stride) {
+#pragma GCC unroll 2
+  for (int block = 0; block < Blocks; ++block) {
+    const __m512i first = _mm512_load_si512(bytes + kBlockBytes * static_cast<size_t>(block));
+    const __m512i second = _mm512_load_si512(bytes + kBlockBytes * static_cast<size_t>(block) + 64);
+#pragma GCC unroll 4
+    for (int step = 0; step < Codes::kSteps; ++step) {
+      const int at = block * Codes::kSteps + step, set = at % kSets<Rows>;
+      const __m512i left = codes.unpack(first, 0, step), right = codes.unpack(second, 1, step);
+#pragma GCC unroll 14
+      for (int r = 0; r < Rows; ++r) {
+        const __m512i input = broadcast_codes(inputs[r / 3] + static_cast<size_t>(r % 3) * stride + 4 * at);
+        sums.at[set][r][0] = dot_codes(sums.at[set][r][0], input, left);
+        sums.at[set][r][1] = dot_codes(sums.at[set][r][1], input, right);
+      }
+    }
+  }
+}
+
+// sums += codes times inputs for neighbouring blocks; moves `bytes` and `inputs` behind them.
+template <int Rows, typename Codes>
+__attribute__((always_inline)) inline void add_run(TileSums<Rows>& sums, const Codes& codes, size_t blocks,
+                                                   const uint8_t*& bytes, const uint8_t** inputs, size_t stride) {
+  constexpr int kRound = kSets<Rows> > Codes::kSteps ? kSets<Rows> / Codes::kSteps : 1;
+  const auto advance = [&](size_t count) __attribute__((always_inline)) {
+    bytes += count * kBlockBytes;
+#pragma GCC unroll 5
+    for (int i = 0; i < (Rows + 2) / 3; ++i) inputs[i] += count * 4 * Codes::kSteps;
+  };
+  for (; blocks >= kRound; blocks -= kRound) {
+    add_blocks<Rows, kRound>(sums, codes, bytes, inputs, stride);
+    advance(kRound);
+  }
+  if (kRound > 1 && blocks > 0) {
+    add_blocks<Rows, 1>(sums, codes, bytes, inputs, stride);
+    advance(1);
+  }
+}
+
+template <int Rows>
+__attribute__((always_inline)) inline void clear(TileSums<Rows>& sums) {
+#pragma GCC unroll 2
+  for (int set = 0; set < kSets<Rows>; ++set) {
+#pragma GCC unroll 14
+    for (int r = 0; r < Rows; ++r) sums.at[set][r][0] = sums.at[set][r][1] = _mm512_setzero_si512();
+  }
+}
+
+template <int Rows>
+__attribute__((always_inline)) inline __m512i total(const TileSums<Rows>& sums, int r, int vector) {
+  const __m512i first = sums.at[0][r][vector];
+  return kSets<Rows> == 1 ? first : _mm512_add_epi32(first, sums.at[kSets<Rows> - 1][r][vector]);
+}
+
+template <int Rows, typename Codes>
+void multiply_tile(const Tile& tile) {
+  const Codes codes(*tile.panel);
+  const uint8_t* inputs[(Rows + 2) / 3];
+#pragma GCC unroll 5
+  for (int i = 0; i < (Rows + 2) / 3; ++i) inputs[i] = tile.input + 3 * static_cast<size_t>(i) * tile.stride;
+  const uint8_t* bytes = tile.codes;
+  TileSums<Rows> sums;
+  clear(sums);
+  add_run<Rows>(sums, codes, tile.blocks, bytes, inputs, tile.stride);
+#pragma GCC unroll 14
+  for (int r = 0; r < Rows; ++r) {
+    auto* row = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(r) * kColumns;
+    _mm512_store_si512(row, total(sums, r, 0));
+    _mm512_store_si512(row + 16, total(sums, r, 1));
+  }
+}
+
+// Sums of groups as float32, group_scale times the group's products: they are kept in memory, for which the ports are free.
+template <int Rows, typename Codes>
+void multiply_grouped_tile(const Tile& tile) {
+  const Codes codes(*tile.panel);
+  const uint8_t* inputs[(Rows + 2) / 3];
+#pragma GCC unroll 5
+  for (int i = 0; i < (Rows + 2) / 3; ++i) inputs[i] = tile.input + 3 * static_cast<size_t>(i) * tile.stride;
+  const uint8_t* bytes = tile.codes;
+  const uint16_t* scales = tile.panel->group_scales;
+  auto* totals = static_cast<float*>(tile.sums);
+  for (size_t i = 0; i < Rows * kColumns; i += kLanes) store(totals + i, zeros());
+  for (size_t left = tile.blocks; left > 0;) {
+    const size_t blocks = left < tile.group_blocks ? left : tile.group_blocks;
+    TileSums<Rows> sums;
+    clear(sums);
+    add_run<Rows>(sums, codes, blocks, bytes, inputs, tile.stride);
+    const F32 first = widen_bfloat16(scales), second = widen_bfloat16(scales + 16);
+#pragma GCC unroll 14
+    for (int r = 0; r < Rows; ++r) {
+      float* row = totals + static_cast<size_t>(r) * kColumns;
+      store(row, fma(_mm512_cvtepi32_ps(total(sums, r, 0)), first, load(row)));
+      store(row + 16, fma(_mm512_cvtepi32_ps(total(sums, r, 1)), second, load(row + 16)));
+    }
+    scales += kColumns;
+    left -= blocks;
+  }
+}
+
+using TileFn = void(const Tile&);
+
+template <typename Codes>
+TileFn* choose_tile(size_t rows, bool grouped) {
+  static constexpr TileFn* kPlain[] = {
+      multiply_tile<1, Codes>,  multiply_tile<2, Codes>,  multiply_tile<3, Codes>,  multiply_tile<4, Codes>,
+      multiply_tile<5, Codes>,  multiply_tile<6, Codes>,  multiply_tile<7, Codes>,  multiply_tile<8, Codes>,
+      multiply_tile<9, Codes>,  multiply_tile<10, Codes>, multiply_tile<11, Codes>, multiply_tile<12, Codes>,
+      multiply_tile<13, Codes>, multiply_tile<14, Codes>};
+  static constexpr TileFn* kGrouped[] = {
+      multiply_grouped_tile<1, Codes>,  multiply_grouped_tile<2, Codes>,  multiply_grouped_tile<3, Codes>,
+      multiply_grouped_tile<4, Codes>,  multiply_grouped_tile<5, Codes>,  multiply_grouped_tile<6, Codes>,
+      multiply_grouped_tile<7, Codes>,  multiply_grouped_tile<8, Codes>,  multiply_grouped_tile<9, Codes>,
+      multiply_grouped_tile<10, Codes>, multiply_grouped_tile<11, Codes>, multiply_grouped_tile<12, Codes>,
+      multiply_grouped_tile<13, Codes>, multiply_grouped_tile<14, Codes>};
+  return (grouped ? kGrouped : kPlain)[rows - 1];
+}
+
+// Scale, bias and epilogue of a tile. The sums are `code_scale` times those of the codes.
+void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first, size_t rows, const void* sums,
+                 float code_scale) {
+  const bool grouped = args.layout.groups > 0;
+  for (size_t column = 0; column < panel.count; column += kLanes) {
+    const size_t count = panel.count - column < kLanes ? panel.count - column : kLanes;
+    const F32 scales = mul(load(panel.scales + column), splat(1 / code_scale)), bias = load(panel.bias + column);
+    const __m512i column_sums = _mm512_load_si512(static_cast<const int32_t*>(panel.sums) + column);
+    for (size_t r = 0; r < rows; ++r) {
+      const size_t row = first + r, at = r * kColumns + column;
+      const int32_t zero = args.input_zeros[row] * static_cast<int32_t>(code_scale);
+      F32 y;
+      if (grouped) {
+        const F32 correction = _mm512_castsi512_ps(column_sums);
+        y = fnma(splat(static_cast<float>(zero)), correction, load(static_cast<const float*>(sums) + at));
+      } else {
+        const __m512i products = _mm512_load_si512(static_cast<const int32_t*>(sums) + at);
+        y = _mm512_cvtepi32_ps(
+            _mm512_sub_epi32(products, _mm512_mullo_epi32(column_sums, _mm512_set1_epi32(zero))));
+      }
+      finish(args, row, panel.first + column, count, fma(y, mul(scales, splat(args.input_scales[row])), bias));
+    }
+  }
+}
+
+// All tiles of one panel whose codes are read through Codes.
+template <typename Codes>
+void multiply_panel(const ferrule_gemm_args& args, const Panel& panel, const uint8_t* codes, size_t tallest,
+                    float code_scale, void* sums) {
+  const ferrule_panel_layout& layout = args.layout;
+  const size_t tiles = (args.m + tallest - 1) / tallest, depth = 4 * Codes::kSteps;
+  for (size_t t = 0, first = 0; t < tiles; ++t) {
+    const size_t rows = (args.m - first + tiles - t - 1) / (tiles - t);
+    const Tile tile = {static_cast<const uint8_t*>(args.input) + first * args.input_stride,
+                       args.input_stride,
+                       codes,
+                       &panel,
+                       layout.padded / depth,
+                       layout.group / depth,
+                       sums};
+    choose_tile<Codes>(rows, layout.groups > 0)(tile);
+    finish_tile(args, panel, first, rows, sums, code_scale);
+    first += rows;
+  }
+}
+
+template <typename Codes>
+void unpack_panel(const Panel& panel, size_t blocks, uint8_t* whole) {
+  const Codes codes(panel);
+  for (size_t b = 0; b < blocks; ++b) {
+    const uint8_t* bytes = panel.codes + b * kBlockBytes;
+    const __m512i first = _mm512_load_si512(bytes), second = _mm512_load_si512(bytes + 64);
+#pragma GCC unroll 4
+    for (int step = 0; step < Codes::kSteps; ++step) {
+      _mm512_store_si512(whole, codes.unpack(first, 0, step));
+      _mm512_store_si512(whole + 64, codes.unpack(second, 1, step));
+      whole += kBlockBytes;
+    }
+  }
+}
+
+// Panels [begin, end). Where one tile covers all rows its codes are unpacked on the way, else once for all tiles.
+template <typename Codes>
+void multiply_panels(const ferrule_gemm_args& args, size_t begin, size_t end, void* scratch, float code_scale = 1) {
+  uint8_t* whole = static_cast<uint8_t*>(scratch) + kTallest * kColumns * sizeof(float);
+  for (size_t p = begin; p < end; ++p) {
+    const Panel panel = panel_at(args, p);
+    if (Codes::kSteps == 1) {
+      multiply_panel<WholeCodes>(args, panel, panel.codes, kTallest, code_scale, scratch);
+    } else if (args.m <= kTallestUnpacking) {
+      multiply_panel<Codes>(args, panel, panel.codes, kTallestUnpacking, code_scale, scratch);
+    } else {
+      unpack_panel<Codes>(panel, args.layout.padded / (4 * Codes::kSteps), whole);
+      multiply_panel<WholeCodes>(args, panel, whole, kTallest, code_scale, scratch);
+    }
+  }
+}
+
+}  // namespace
+
+#endif
