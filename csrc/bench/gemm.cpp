@@ -29,7 +29,7 @@ void bench_gemm(Bench& bench, const char* op, size_t group, ferrule_gemm_fn* ker
     if (ferrule_lay_out_panels(op, bench.isa(), k, group, &args.layout) != FERRULE_OK) return;
     const ferrule_panel_layout& layout = args.layout;
     const size_t panels = (n + layout.columns - 1) / layout.columns, bytes = panels * layout.bytes;
-    const size_t copies = std::min<size_t>(16, (64 << 20) / bytes + 1);
+    const size_t copies = (16 << 20) / bytes + 2;
     ferrule_arena arena;
     if (!ferrule_arena_create(&arena, copies * bytes + ferrule_gemm_scratch(&layout) + m * n * 4 + 4096))
       return;

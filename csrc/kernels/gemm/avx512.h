@@ -1,8 +1,9 @@
-// Integer products over AVX-512 VNNI, for gemm_{i8,i4,lut4,lut2}/avx512.cpp. Panels of 32 columns, steps of 4.
+// Integer products over AVX-512 VNNI, for gemm_{i8,i4,lut4,lut2}/avx512.cpp. Panels of 32 columns, steps
+// of 4.
 //
 // A tile is up to 14 rows by 32 columns: 28 accumulators, two vectors of weights and one of inputs fill the
-// register file, and each vector of weights that is loaded is used 14 times. m is divided into tiles of nearly
-// equal height, so that there is no slow rest. The panel streams from the second-level cache.
+// register file, and each vector of weights that is loaded is used 14 times. m is divided into tiles of
+// nearly equal height, so that there is no slow rest. The panel streams from the second-level cache.
 #ifndef FERRULE_KERNELS_GEMM_AVX512_H
 #define FERRULE_KERNELS_GEMM_AVX512_H
 
@@ -21,7 +22,8 @@ constexpr size_t kBlockBytes = 4 * kColumns;
 constexpr size_t kTallest = 14;           // rows of a tile of whole codes
 constexpr size_t kTallestUnpacking = 12;  // rows of a tile that unpacks its codes as it goes
 
-// How a block of kBlockBytes bytes becomes `kSteps` steps of int8 weights; `vector` is 0 for the first 16 columns.
+// How a block of kBlockBytes bytes becomes `kSteps` steps of int8 weights; `vector` is 0 for the first 16
+// columns.
 struct WholeCodes {
   static constexpr int kSteps = 1;
   explicit WholeCodes(const Panel&) {}
@@ -61,9 +63,37 @@ struct Tile {
   size_t stride;
   const uint8_t* codes;
   const Panel* panel;
+  const float* group_scales;  // of whole codes that were nibbles, widened; else read from the panel
   size_t blocks;
-  size_t group_blocks;  // of a group; 0 where there are none
-  void* sums;           // [rows][kColumns]: int32, or float32 where there are groups
+  size_t group_blocks;   // of a group; 0 where there are none
+  const uint8_t* ahead;  // fetched meanwhile, `ahead_bytes` for each block: the next panel
+  size_t ahead_bytes;
+  void* sums;  // [rows][kColumns]: int32, or float32 where there are groups
+};
+
+// Where a tile is in its memory. Row r of the input lies (r % 3) strides behind inputs[r / 3]: addresses that
+// an instruction can hold.
+template <int Rows>
+struct Place {
+  static constexpr int kInputs = (Rows + 2) / 3;
+
+  __attribute__((always_inline)) explicit Place(const Tile& tile)
+      : codes(tile.codes), ahead(tile.ahead), stride(tile.stride), ahead_bytes(tile.ahead_bytes) {
+#pragma GCC unroll 5
+    for (int i = 0; i < kInputs; ++i) inputs[i] = tile.input + 3 * static_cast<size_t>(i) * stride;
+  }
+  __attribute__((always_inline)) void advance(size_t blocks, size_t steps) {
+    _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T1);
+    ahead += blocks * ahead_bytes;
+    codes += blocks * kBlockBytes;
+#pragma GCC unroll 5
+    for (int i = 0; i < kInputs; ++i) inputs[i] += blocks * steps * 4;
+  }
+
+  const uint8_t* inputs[kInputs];
+  const uint8_t* codes;
+  const uint8_t* ahead;
+  size_t stride, ahead_bytes;
 };
 
 inline __m512i broadcast_codes(const uint8_t* codes) {
@@ -86,22 +116,22 @@ struct TileSums {
   __m512i at[kSets<Rows>][Rows][2];
 };
 
-// The products of `Blocks` blocks. Row r of the input lies (r % 3) strides behind inputs[r / 3]: addresses that an
-// instruction can hold.
+// The products of `Blocks` blocks.
 template <int Rows, int Blocks, typename Codes>
-__attribute__((always_inline)) inline void add_blocks(TileSums<Rows>& sums, const Codes& codes, const uint8_t* bytes,
-                                                      const uint8_t* const* inputs, size_t stride) {
+__attribute__((always_inline)) inline void add_blocks(TileSums<Rows>& sums, const Codes& codes,
+                                                      const Place<Rows>& place) {
 #pragma GCC unroll 2
   for (int block = 0; block < Blocks; ++block) {
-    const __m512i first = _mm512_load_si512(bytes + kBlockBytes * static_cast<size_t>(block));
-    const __m512i second = _mm512_load_si512(bytes + kBlockBytes * static_cast<size_t>(block) + 64);
+    const uint8_t* bytes = place.codes + kBlockBytes * static_cast<size_t>(block);
+    const __m512i first = _mm512_load_si512(bytes), second = _mm512_load_si512(bytes + 64);
 #pragma GCC unroll 4
     for (int step = 0; step < Codes::kSteps; ++step) {
       const int at = block * Codes::kSteps + step, set = at % kSets<Rows>;
       const __m512i left = codes.unpack(first, 0, step), right = codes.unpack(second, 1, step);
 #pragma GCC unroll 14
       for (int r = 0; r < Rows; ++r) {
-        const __m512i input = broadcast_codes(inputs[r / 3] + static_cast<size_t>(r % 3) * stride + 4 * at);
+        const __m512i input =
+            broadcast_codes(place.inputs[r / 3] + static_cast<size_t>(r % 3) * place.stride + 4 * at);
         sums.at[set][r][0] = dot_codes(sums.at[set][r][0], input, left);
         sums.at[set][r][1] = dot_codes(sums.at[set][r][1], input, right);
       }
@@ -109,23 +139,17 @@ __attribute__((always_inline)) inline void add_blocks(TileSums<Rows>& sums, cons
   }
 }
 
-// sums += codes times inputs for neighbouring blocks; moves `bytes` and `inputs` behind them.
 template <int Rows, typename Codes>
 __attribute__((always_inline)) inline void add_run(TileSums<Rows>& sums, const Codes& codes, size_t blocks,
-                                                   const uint8_t*& bytes, const uint8_t** inputs, size_t stride) {
+                                                   Place<Rows>& place) {
   constexpr int kRound = kSets<Rows> > Codes::kSteps ? kSets<Rows> / Codes::kSteps : 1;
-  const auto advance = [&](size_t count) __attribute__((always_inline)) {
-    bytes += count * kBlockBytes;
-#pragma GCC unroll 5
-    for (int i = 0; i < (Rows + 2) / 3; ++i) inputs[i] += count * 4 * Codes::kSteps;
-  };
   for (; blocks >= kRound; blocks -= kRound) {
-    add_blocks<Rows, kRound>(sums, codes, bytes, inputs, stride);
-    advance(kRound);
+    add_blocks<Rows, kRound>(sums, codes, place);
+    place.advance(kRound, Codes::kSteps);
   }
   if (kRound > 1 && blocks > 0) {
-    add_blocks<Rows, 1>(sums, codes, bytes, inputs, stride);
-    advance(1);
+    add_blocks<Rows, 1>(sums, codes, place);
+    place.advance(1, Codes::kSteps);
   }
 }
 
@@ -147,13 +171,10 @@ __attribute__((always_inline)) inline __m512i total(const TileSums<Rows>& sums, 
 template <int Rows, typename Codes>
 void multiply_tile(const Tile& tile) {
   const Codes codes(*tile.panel);
-  const uint8_t* inputs[(Rows + 2) / 3];
-#pragma GCC unroll 5
-  for (int i = 0; i < (Rows + 2) / 3; ++i) inputs[i] = tile.input + 3 * static_cast<size_t>(i) * tile.stride;
-  const uint8_t* bytes = tile.codes;
+  Place<Rows> place(tile);
   TileSums<Rows> sums;
   clear(sums);
-  add_run<Rows>(sums, codes, tile.blocks, bytes, inputs, tile.stride);
+  add_run<Rows>(sums, codes, tile.blocks, place);
 #pragma GCC unroll 14
   for (int r = 0; r < Rows; ++r) {
     auto* row = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(r) * kColumns;
@@ -162,30 +183,33 @@ void multiply_tile(const Tile& tile) {
   }
 }
 
-// Sums of groups as float32, group_scale times the group's products: they are kept in memory, for which the ports are free.
+// Sums of groups as float32, group_scale times the group's products: they are kept in memory, for which the
+// ports are free.
 template <int Rows, typename Codes>
 void multiply_grouped_tile(const Tile& tile) {
   const Codes codes(*tile.panel);
-  const uint8_t* inputs[(Rows + 2) / 3];
-#pragma GCC unroll 5
-  for (int i = 0; i < (Rows + 2) / 3; ++i) inputs[i] = tile.input + 3 * static_cast<size_t>(i) * tile.stride;
-  const uint8_t* bytes = tile.codes;
-  const uint16_t* scales = tile.panel->group_scales;
+  Place<Rows> place(tile);
+  const uint16_t* narrow = tile.panel->group_scales;
+  const float* wide = tile.group_scales;
   auto* totals = static_cast<float*>(tile.sums);
   for (size_t i = 0; i < Rows * kColumns; i += kLanes) store(totals + i, zeros());
   for (size_t left = tile.blocks; left > 0;) {
     const size_t blocks = left < tile.group_blocks ? left : tile.group_blocks;
     TileSums<Rows> sums;
     clear(sums);
-    add_run<Rows>(sums, codes, blocks, bytes, inputs, tile.stride);
-    const F32 first = widen_bfloat16(scales), second = widen_bfloat16(scales + 16);
+    add_run<Rows>(sums, codes, blocks, place);
+    const F32 first = Codes::kSteps == 1 ? load(wide) : widen_bfloat16(narrow);
+    const F32 second = Codes::kSteps == 1 ? load(wide + 16) : widen_bfloat16(narrow + 16);
+    // Else GCC keeps the totals of all groups in registers that there are not, and so twice in memory.
+    __asm__ volatile("" : "+r"(totals) : : "memory");
 #pragma GCC unroll 14
     for (int r = 0; r < Rows; ++r) {
       float* row = totals + static_cast<size_t>(r) * kColumns;
       store(row, fma(_mm512_cvtepi32_ps(total(sums, r, 0)), first, load(row)));
       store(row + 16, fma(_mm512_cvtepi32_ps(total(sums, r, 1)), second, load(row + 16)));
     }
-    scales += kColumns;
+    narrow += kColumns;
+    wide += kColumns;
     left -= blocks;
   }
 }
@@ -208,48 +232,97 @@ TileFn* choose_tile(size_t rows, bool grouped) {
   return (grouped ? kGrouped : kPlain)[rows - 1];
 }
 
+// The sums of up to 16 columns of one tile as products of floats, bias added, each given to write(row, y).
+template <typename Write>
+__attribute__((always_inline)) inline void scale_sums(const ferrule_gemm_args& args, const Panel& panel,
+                                                      size_t first, size_t rows, size_t column,
+                                                      const void* sums, int32_t code_scale, Write write) {
+  const F32 scales = mul(load(panel.scales + column), splat(1 / static_cast<float>(code_scale)));
+  const F32 bias = load(panel.bias + column);
+  const __m512i column_sums = _mm512_mullo_epi32(
+      _mm512_load_si512(static_cast<const int32_t*>(panel.sums) + column), _mm512_set1_epi32(code_scale));
+  for (size_t r = 0; r < rows; ++r) {
+    const __m512i correction =
+        _mm512_mullo_epi32(column_sums, _mm512_set1_epi32(args.input_zeros[first + r]));
+    const __m512i products = _mm512_load_si512(static_cast<const int32_t*>(sums) + r * kColumns + column);
+    const F32 y = _mm512_cvtepi32_ps(_mm512_sub_epi32(products, correction));
+    write(first + r, fma(y, mul(scales, splat(args.input_scales[first + r])), bias));
+  }
+}
+
+// The same of float32 sums of groups.
+template <typename Write>
+__attribute__((always_inline)) inline void scale_grouped_sums(const ferrule_gemm_args& args,
+                                                              const Panel& panel, size_t first, size_t rows,
+                                                              size_t column, const void* sums,
+                                                              int32_t code_scale, Write write) {
+  const F32 unit = splat(1 / static_cast<float>(code_scale)), bias = load(panel.bias + column);
+  const F32 column_sums =
+      mul(load(static_cast<const float*>(panel.sums) + column), splat(static_cast<float>(code_scale)));
+  for (size_t r = 0; r < rows; ++r) {
+    const F32 products = load(static_cast<const float*>(sums) + r * kColumns + column);
+    const F32 y = fnma(splat(static_cast<float>(args.input_zeros[first + r])), column_sums, products);
+    write(first + r, fma(y, mul(unit, splat(args.input_scales[first + r])), bias));
+  }
+}
+
 // Scale, bias and epilogue of a tile. The sums are `code_scale` times those of the codes.
-void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first, size_t rows, const void* sums,
-                 float code_scale) {
-  const bool grouped = args.layout.groups > 0;
+void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first, size_t rows,
+                 const void* sums, int32_t code_scale) {
+  const ferrule_epilogue& epilogue = args.epilogue;
+  const bool plain =
+      epilogue.activation == FERRULE_ACTIVATION_NONE && !epilogue.residual && epilogue.output_scale == 0;
   for (size_t column = 0; column < panel.count; column += kLanes) {
-    const size_t count = panel.count - column < kLanes ? panel.count - column : kLanes;
-    const F32 scales = mul(load(panel.scales + column), splat(1 / code_scale)), bias = load(panel.bias + column);
-    const __m512i column_sums = _mm512_load_si512(static_cast<const int32_t*>(panel.sums) + column);
-    for (size_t r = 0; r < rows; ++r) {
-      const size_t row = first + r, at = r * kColumns + column;
-      const int32_t zero = args.input_zeros[row] * static_cast<int32_t>(code_scale);
-      F32 y;
-      if (grouped) {
-        const F32 correction = _mm512_castsi512_ps(column_sums);
-        y = fnma(splat(static_cast<float>(zero)), correction, load(static_cast<const float*>(sums) + at));
-      } else {
-        const __m512i products = _mm512_load_si512(static_cast<const int32_t*>(sums) + at);
-        y = _mm512_cvtepi32_ps(
-            _mm512_sub_epi32(products, _mm512_mullo_epi32(column_sums, _mm512_set1_epi32(zero))));
-      }
-      finish(args, row, panel.first + column, count, fma(y, mul(scales, splat(args.input_scales[row])), bias));
+    const size_t count = panel.count - column < kLanes ? panel.count - column : kLanes,
+                 at = panel.first + column;
+    const auto write_plain = [&](size_t row, F32 y) {
+      store(static_cast<float*>(args.output) + row * args.output_stride + at, y);
+    };
+    const auto write = [&](size_t row, F32 y) { finish(args, row, at, count, y); };
+    const bool simple = plain && count == kLanes;
+    if (args.layout.groups) {
+      if (simple)
+        scale_grouped_sums(args, panel, first, rows, column, sums, code_scale, write_plain);
+      else
+        scale_grouped_sums(args, panel, first, rows, column, sums, code_scale, write);
+    } else {
+      if (simple)
+        scale_sums(args, panel, first, rows, column, sums, code_scale, write_plain);
+      else
+        scale_sums(args, panel, first, rows, column, sums, code_scale, write);
     }
   }
 }
 
-// All tiles of one panel whose codes are read through Codes.
+// Asks for the lines of the output that a tile will write.
+void fetch_output(const ferrule_gemm_args& args, const Panel& panel, size_t first, size_t rows) {
+  const size_t element = args.epilogue.output_scale == 0 ? sizeof(float) : 1;
+  for (size_t r = first; r < first + rows; ++r) {
+    const char* line =
+        static_cast<const char*>(args.output) + (r * args.output_stride + panel.first) * element;
+    for (size_t i = 0; i < panel.count * element; i += 64) __builtin_prefetch(line + i, 1);
+  }
+}
+
+// All tiles of one panel, whose codes are read through Codes. Meanwhile fetches `ahead_lines` cache lines
+// from `ahead`.
 template <typename Codes>
-void multiply_panel(const ferrule_gemm_args& args, const Panel& panel, const uint8_t* codes, size_t tallest,
-                    float code_scale, void* sums) {
+void multiply_panel(const ferrule_gemm_args& args, const Panel& panel, Tile tile, size_t tallest,
+                    int32_t code_scale) {
   const ferrule_panel_layout& layout = args.layout;
   const size_t tiles = (args.m + tallest - 1) / tallest, depth = 4 * Codes::kSteps;
+  tile.panel = &panel;
+  tile.stride = args.input_stride;
+  tile.blocks = layout.padded / depth;
+  tile.group_blocks = layout.group / depth;
+  tile.ahead_bytes = tiles > 1 ? layout.bytes / (tiles * (tile.blocks + 1)) + 1 : 0;
   for (size_t t = 0, first = 0; t < tiles; ++t) {
     const size_t rows = (args.m - first + tiles - t - 1) / (tiles - t);
-    const Tile tile = {static_cast<const uint8_t*>(args.input) + first * args.input_stride,
-                       args.input_stride,
-                       codes,
-                       &panel,
-                       layout.padded / depth,
-                       layout.group / depth,
-                       sums};
+    tile.input = static_cast<const uint8_t*>(args.input) + first * args.input_stride;
+    tile.ahead = panel.codes + layout.bytes + t * tile.blocks * tile.ahead_bytes;
+    if (tiles > 1) fetch_output(args, panel, first, rows);
     choose_tile<Codes>(rows, layout.groups > 0)(tile);
-    finish_tile(args, panel, first, rows, sums, code_scale);
+    finish_tile(args, panel, first, rows, tile.sums, code_scale);
     first += rows;
   }
 }
@@ -269,19 +342,35 @@ void unpack_panel(const Panel& panel, size_t blocks, uint8_t* whole) {
   }
 }
 
-// Panels [begin, end). Where one tile covers all rows its codes are unpacked on the way, else once for all tiles.
+const float* widen_group_scales(const ferrule_panel_layout& layout, const Panel& panel, void* memory) {
+  auto* wide = static_cast<float*>(memory);
+  for (size_t i = 0; i < layout.groups * kColumns; i += kLanes) {
+    store(wide + i, widen_bfloat16(panel.group_scales + i));
+  }
+  return wide;
+}
+
+// Panels [begin, end). Where one tile covers all rows its codes are unpacked on the way, else once for all
+// tiles.
 template <typename Codes>
-void multiply_panels(const ferrule_gemm_args& args, size_t begin, size_t end, void* scratch, float code_scale = 1) {
+void multiply_panels(const ferrule_gemm_args& args, size_t begin, size_t end, void* scratch,
+                     int32_t code_scale = 1) {
+  const ferrule_panel_layout& layout = args.layout;
+  Tile tile = {};
+  tile.sums = scratch;
   uint8_t* whole = static_cast<uint8_t*>(scratch) + kTallest * kColumns * sizeof(float);
   for (size_t p = begin; p < end; ++p) {
     const Panel panel = panel_at(args, p);
+    tile.codes = panel.codes;
     if (Codes::kSteps == 1) {
-      multiply_panel<WholeCodes>(args, panel, panel.codes, kTallest, code_scale, scratch);
+      multiply_panel<WholeCodes>(args, panel, tile, kTallest, code_scale);
     } else if (args.m <= kTallestUnpacking) {
-      multiply_panel<Codes>(args, panel, panel.codes, kTallestUnpacking, code_scale, scratch);
+      multiply_panel<Codes>(args, panel, tile, kTallestUnpacking, code_scale);
     } else {
-      unpack_panel<Codes>(panel, args.layout.padded / (4 * Codes::kSteps), whole);
-      multiply_panel<WholeCodes>(args, panel, whole, kTallest, code_scale, scratch);
+      unpack_panel<Codes>(panel, layout.padded / (4 * Codes::kSteps), whole);
+      tile.codes = whole;
+      tile.group_scales = widen_group_scales(layout, panel, whole + layout.padded * kColumns);
+      multiply_panel<WholeCodes>(args, panel, tile, kTallest, code_scale);
     }
   }
 }
