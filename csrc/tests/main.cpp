@@ -34,10 +34,14 @@ bool threads_pass();
 bool arena_passes();
 bool activate_op_passes();
 bool conv_depthwise_op_passes();
+bool conv_depthwise_i8_op_passes();
 bool linear_op_passes();
 const Part kParts[] = {
-    {"threads", threads_pass},           {"arena", arena_passes},
-    {"activate_op", activate_op_passes}, {"conv_depthwise_op", conv_depthwise_op_passes},
+    {"threads", threads_pass},
+    {"arena", arena_passes},
+    {"activate_op", activate_op_passes},
+    {"conv_depthwise_op", conv_depthwise_op_passes},
+    {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"linear_op", linear_op_passes},
 };
 
