@@ -40,6 +40,22 @@ inline void store_codes(int8_t* p, F32 x, size_t count) {
     for (size_t i = 0; i < count; ++i) p[i] = static_cast<int8_t>(codes >> (8 * i));
 }
 
+// Neighbours kept apart: memory holds first[0], second[0], first[1], second[1], ...
+struct Pairs {
+  F32 first, second;
+};
+inline Pairs load_pairs(const float* p) {
+  const F32 a = load(p), b = load(p + kLanes);
+  const F32 low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
+  return {_mm256_shuffle_ps(low, high, 0x88), _mm256_shuffle_ps(low, high, 0xDD)};
+}
+inline void store_pairs(float* p, Pairs pairs) {
+  const F32 low = _mm256_unpacklo_ps(pairs.first, pairs.second);
+  const F32 high = _mm256_unpackhi_ps(pairs.first, pairs.second);
+  store(p, _mm256_permute2f128_ps(low, high, 0x20));
+  store(p + kLanes, _mm256_permute2f128_ps(low, high, 0x31));
+}
+
 // x with the lanes from `count` on replaced by `filler`.
 inline F32 keep_first(F32 x, size_t count, float filler) {
   return _mm256_blendv_ps(_mm256_set1_ps(filler), x, _mm256_castsi256_ps(first_lanes(count)));

@@ -33,16 +33,24 @@ struct Part {
 bool threads_pass();
 bool arena_passes();
 bool activate_op_passes();
-bool conv_depthwise_op_passes();
 bool conv_depthwise_i8_op_passes();
+bool conv_depthwise_op_passes();
+bool layer_norm_op_passes();
 bool linear_op_passes();
+bool rms_norm_op_passes();
+bool rope_op_passes();
+bool softmax_op_passes();
 const Part kParts[] = {
     {"threads", threads_pass},
     {"arena", arena_passes},
     {"activate_op", activate_op_passes},
-    {"conv_depthwise_op", conv_depthwise_op_passes},
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
+    {"conv_depthwise_op", conv_depthwise_op_passes},
+    {"layer_norm_op", layer_norm_op_passes},
     {"linear_op", linear_op_passes},
+    {"rms_norm_op", rms_norm_op_passes},
+    {"rope_op", rope_op_passes},
+    {"softmax_op", softmax_op_passes},
 };
 
 struct Row {

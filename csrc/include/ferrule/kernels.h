@@ -16,5 +16,9 @@
 #include "ferrule/linear.h"
 #include "ferrule/peak.h"
 #include "ferrule/quantize_rows.h"
+#include "ferrule/rms_norm.h"
+#include "ferrule/rope.h"
+#include "ferrule/rope_tables.h"
+#include "ferrule/softmax.h"
 
 #endif
