@@ -41,15 +41,15 @@ inline void store_codes(int8_t* p, F32 x, size_t count) {
 }
 
 // Neighbours kept apart: memory holds first[0], second[0], first[1], second[1], ...
-struct Pairs {
+struct F32Pair {
   F32 first, second;
 };
-inline Pairs load_pairs(const float* p) {
+inline F32Pair load_pairs(const float* p) {
   const F32 a = load(p), b = load(p + kLanes);
   const F32 low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
   return {_mm256_shuffle_ps(low, high, 0x88), _mm256_shuffle_ps(low, high, 0xDD)};
 }
-inline void store_pairs(float* p, Pairs pairs) {
+inline void store_pairs(float* p, F32Pair pairs) {
   const F32 low = _mm256_unpacklo_ps(pairs.first, pairs.second);
   const F32 high = _mm256_unpackhi_ps(pairs.first, pairs.second);
   store(p, _mm256_permute2f128_ps(low, high, 0x20));

@@ -34,16 +34,16 @@ inline void store_codes(int8_t* p, F32 x, size_t count) {
 }
 
 // Neighbours kept apart: memory holds first[0], second[0], first[1], second[1], ...
-struct Pairs {
+struct F32Pair {
   F32 first, second;
 };
-inline Pairs load_pairs(const float* p) {
+inline F32Pair load_pairs(const float* p) {
   const F32 low = load(p), high = load(p + kLanes);
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
   return {_mm512_permutex2var_ps(low, even, high), _mm512_permutex2var_ps(low, odd, high)};
 }
-inline void store_pairs(float* p, Pairs pairs) {
+inline void store_pairs(float* p, F32Pair pairs) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   store(p, _mm512_permutex2var_ps(pairs.first, low, pairs.second));

@@ -48,14 +48,14 @@ inline void store_codes(int8_t* p, F32 x, size_t count) {
 }
 
 // Neighbours kept apart: memory holds first[0], second[0], first[1], second[1], ...
-struct Pairs {
+struct F32Pair {
   F32 first, second;
 };
-inline Pairs load_pairs(const float* p) {
+inline F32Pair load_pairs(const float* p) {
   const float32x4x2_t x = vld2q_f32(p);
   return {x.val[0], x.val[1]};
 }
-inline void store_pairs(float* p, Pairs pairs) { vst2q_f32(p, {{pairs.first, pairs.second}}); }
+inline void store_pairs(float* p, F32Pair pairs) { vst2q_f32(p, {{pairs.first, pairs.second}}); }
 
 // x with the lanes from `count` on replaced by `filler`.
 inline F32 keep_first(F32 x, size_t count, float filler) {

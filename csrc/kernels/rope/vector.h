@@ -15,7 +15,7 @@ void turn_neighbours(const float* cosines, const float* sines, const float* inpu
                      size_t half) {
   size_t i = 0;
   for (; i + kLanes <= half; i += kLanes) {
-    const Pairs x = load_pairs(input + 2 * i);
+    const F32Pair x = load_pairs(input + 2 * i);
     const F32 cosine = load(cosines + i), sine = load(sines + i);
     store_pairs(output + 2 * i,
                 {fnma(x.second, sine, mul(x.first, cosine)), fma(x.first, sine, mul(x.second, cosine))});
