@@ -34,8 +34,12 @@ void bench_gemm(Bench& bench, const char* op, size_t group, ferrule_gemm_fn* ker
     if (!ferrule_arena_create(&arena, copies * bytes + ferrule_gemm_scratch(&layout) + m * n * 4 + 4096))
       return;
     auto* packed = static_cast<uint8_t*>(ferrule_arena_take(&arena, copies * bytes));
-    const std::vector<uint8_t> random = draw_bytes(bytes);
-    for (size_t i = 0; i < copies; ++i) memcpy(packed + i * bytes, random.data(), bytes);
+    const std::vector<uint8_t> random = draw_bytes(layout.bits == 32 ? 0 : bytes);
+    const std::vector<float> weights = draw_floats(layout.bits == 32 ? bytes / sizeof(float) : 0);
+    for (size_t i = 0; i < copies; ++i) {
+      memcpy(packed + i * bytes, layout.bits == 32 ? static_cast<const void*>(weights.data()) : random.data(),
+             bytes);
+    }
     // Sections that are read as float32 must not hold random bits: denormals are slow.
     for (size_t p = 0; p < copies * panels; ++p) {
       memset(packed + p * layout.bytes + layout.group_scales, 0, layout.bytes - layout.group_scales);
@@ -81,6 +85,25 @@ void bench_gemm_lut4(Bench& bench, ferrule_gemm_lut4_fn* kernel) {
 
 void bench_gemm_lut2(Bench& bench, ferrule_gemm_lut2_fn* kernel) {
   bench_gemm(bench, "gemm_lut2", 0, kernel);
+}
+
+void bench_gemm_f32(Bench& bench, ferrule_gemm_f32_fn* kernel) { bench_gemm(bench, "gemm_f32", 0, kernel); }
+
+void bench_gemm_f32_i8(Bench& bench, ferrule_gemm_f32_i8_fn* kernel) {
+  bench_gemm(bench, "gemm_f32_i8", 0, kernel);
+}
+
+void bench_gemm_f32_i4(Bench& bench, ferrule_gemm_f32_i4_fn* kernel) {
+  bench_gemm(bench, "gemm_f32_i4", 0, kernel);
+  bench_gemm(bench, "gemm_f32_i4", 32, kernel);
+}
+
+void bench_gemm_f32_lut4(Bench& bench, ferrule_gemm_f32_lut4_fn* kernel) {
+  bench_gemm(bench, "gemm_f32_lut4", 0, kernel);
+}
+
+void bench_gemm_f32_lut2(Bench& bench, ferrule_gemm_f32_lut2_fn* kernel) {
+  bench_gemm(bench, "gemm_f32_lut2", 0, kernel);
 }
 
 }  // namespace ferrule::bench

@@ -13,8 +13,10 @@ using ferrule::ops::fits;
 using ferrule::ops::Packed;
 using ferrule::ops::round_up;
 
-// Bytes of rows of codes that are multiplied at a time: they stay in the second-level cache beside a panel.
-constexpr size_t kBlockBytes = 512 * 1024;
+// Bytes of rows that are multiplied at a time: they stay in the second-level cache beside a panel, of which
+// float kernels hold a part only.
+constexpr size_t kCodeBlockBytes = 512 * 1024;
+constexpr size_t kFloatBlockBytes = 1536 * 1024;
 constexpr size_t kSmallestBlock = 64;      // rows for which unpacking a panel hardly counts
 constexpr size_t kSmallestTask = 1 << 19;  // products
 
@@ -137,9 +139,10 @@ void run_task(void* opaque, size_t index, size_t worker) {
 
 // Blocks of equal size of rows that fit the cache.
 size_t choose_block(const ferrule_gemm_args& gemm) {
-  const size_t row_bytes =
-      gemm.layout.depth * (gemm.layout.input == FERRULE_GEMM_F32 ? sizeof(float) : 1) + 1;
-  const size_t most = kBlockBytes / row_bytes < kSmallestBlock ? kSmallestBlock : kBlockBytes / row_bytes;
+  const bool floats = gemm.layout.input == FERRULE_GEMM_F32;
+  const size_t row_bytes = gemm.layout.depth * (floats ? sizeof(float) : 1) + 1;
+  const size_t fitting = (floats ? kFloatBlockBytes : kCodeBlockBytes) / row_bytes;
+  const size_t most = fitting < kSmallestBlock ? kSmallestBlock : fitting;
   const size_t blocks = (gemm.m + most - 1) / most;
   return (gemm.m + blocks - 1) / blocks;
 }

@@ -192,6 +192,8 @@ ferrule_status ferrule_lay_out_panels(const char* op, const char* isa, size_t de
 }
 
 size_t ferrule_gemm_scratch(const ferrule_panel_layout* layout) {
+  // Weights of kBlockDepth k and the sums of kBlockRows rows: kernels/gemm_f32/panels.h.
+  if (layout->input == FERRULE_GEMM_F32) return (512 + 512) * layout->columns * sizeof(float);
   const size_t unpacked = round_up(layout->padded * layout->columns * sizeof(float), FERRULE_ALIGNMENT);
   const size_t scales = round_up(layout->groups * layout->columns * sizeof(float), FERRULE_ALIGNMENT);
   const size_t sums = 32 * layout->columns * sizeof(float);

@@ -95,7 +95,7 @@ DrawnWeights draw_weights(Random& random, const ferrule_linear_spec& spec, bool 
   const bool grouped = spec.weight == FERRULE_WEIGHT_AFFINE4 && spec.group && spec.group < spec.depth;
   const size_t scales = spec.rows * (grouped ? (spec.depth + spec.group - 1) / spec.group : 1);
   for (size_t i = 0; i < scales; ++i) {
-    const float scale = random.uniform(0.5f, 2) * (lookup ? 1 : size * 2 / static_cast<float>(1 << bits));
+    const float scale = random.uniform(0.5f, 2) * (lookup ? 1 : ldexpf(size * 2, -static_cast<int>(bits)));
     drawn.scales.push_back(plain ? 1 : grouped ? to_bfloat16(scale) : scale);
   }
   if (lookup) {
@@ -118,7 +118,7 @@ void test_gemm(Rig& rig, const char* op, ferrule_weight_kind kind, ferrule_gemm_
   const bool plain = random.chance(3);
   ferrule_linear_spec spec = {};
   spec.weight = kind;
-  spec.depth = random.size(random.chance(8) ? 400 : 90);
+  spec.depth = random.size(random.chance(8) ? random.chance(20) ? 1300 : 400 : 90);
   const size_t groups[] = {0, 0, 32, 64, 128};
   if (kind == FERRULE_WEIGHT_AFFINE4) spec.group = groups[random.integer(0, 4)];
   ferrule_panel_layout layout;
@@ -128,7 +128,7 @@ void test_gemm(Rig& rig, const char* op, ferrule_weight_kind kind, ferrule_gemm_
   const size_t m = random.size(random.chance(8) ? 70 : 20);
   spec.rows = random.size(layout.columns + 10);
   if (ops::is_lookup(kind) && random.chance(2)) {
-    spec.group = layout.palette * static_cast<size_t>(random.integer(1, 2));
+    spec.group = layout.palette * static_cast<size_t>(random.integer(1, 8));
     spec.rows = spec.rows / spec.group * spec.group;
   }
   const size_t input_stride = layout.padded + random.size(3), output_stride = spec.rows + random.size(3);
@@ -188,6 +188,26 @@ void test_gemm_lut4(Rig& rig, ferrule_gemm_lut4_fn* kernel) {
 
 void test_gemm_lut2(Rig& rig, ferrule_gemm_lut2_fn* kernel) {
   test_gemm(rig, "gemm_lut2", FERRULE_WEIGHT_LOOKUP2, kernel, ferrule_gemm_lut2_scalar);
+}
+
+void test_gemm_f32(Rig& rig, ferrule_gemm_f32_fn* kernel) {
+  test_gemm(rig, "gemm_f32", FERRULE_WEIGHT_F32, kernel, ferrule_gemm_f32_scalar);
+}
+
+void test_gemm_f32_i8(Rig& rig, ferrule_gemm_f32_i8_fn* kernel) {
+  test_gemm(rig, "gemm_f32_i8", FERRULE_WEIGHT_AFFINE8, kernel, ferrule_gemm_f32_i8_scalar);
+}
+
+void test_gemm_f32_i4(Rig& rig, ferrule_gemm_f32_i4_fn* kernel) {
+  test_gemm(rig, "gemm_f32_i4", FERRULE_WEIGHT_AFFINE4, kernel, ferrule_gemm_f32_i4_scalar);
+}
+
+void test_gemm_f32_lut4(Rig& rig, ferrule_gemm_f32_lut4_fn* kernel) {
+  test_gemm(rig, "gemm_f32_lut4", FERRULE_WEIGHT_LOOKUP4, kernel, ferrule_gemm_f32_lut4_scalar);
+}
+
+void test_gemm_f32_lut2(Rig& rig, ferrule_gemm_f32_lut2_fn* kernel) {
+  test_gemm(rig, "gemm_f32_lut2", FERRULE_WEIGHT_LOOKUP2, kernel, ferrule_gemm_f32_lut2_scalar);
 }
 
 }  // namespace ferrule::tests

@@ -99,8 +99,8 @@ bool computes(const ferrule_linear_spec& spec, const char* isa, size_t m, uint64
 
 ferrule_linear_spec draw_spec(Random& random) {
   ferrule_linear_spec spec = {};
-  spec.weight = static_cast<ferrule_weight_kind>(random.integer(1, 4));
-  spec.input = static_cast<ferrule_input_kind>(random.integer(1, 2));
+  spec.weight = static_cast<ferrule_weight_kind>(random.integer(0, 4));
+  spec.input = static_cast<ferrule_input_kind>(random.integer(0, spec.weight == FERRULE_WEIGHT_F32 ? 0 : 2));
   if (spec.input == FERRULE_INPUT_I8_STATIC) {
     spec.input_scale = 0.03f;
     spec.input_zero = static_cast<int32_t>(random.integer(-60, 60));

@@ -100,7 +100,13 @@ typedef ferrule_gemm_fn
 typedef ferrule_gemm_fn ferrule_gemm_lut4_fn; /* 4-bit lookup; integer input */
 typedef ferrule_gemm_fn ferrule_gemm_lut2_fn; /* 2-bit lookup; integer input */
 
-/* Scratch memory of any kernel over this layout: a panel unpacked to float32, and room for a tile of sums. */
+typedef ferrule_gemm_fn ferrule_gemm_f32_fn;      /* float32 weights; float32 input, as in all that follow */
+typedef ferrule_gemm_fn ferrule_gemm_f32_i8_fn;   /* int8 weights, a scale for each column */
+typedef ferrule_gemm_fn ferrule_gemm_f32_i4_fn;   /* int4 weights, a scale for each column or group */
+typedef ferrule_gemm_fn ferrule_gemm_f32_lut4_fn; /* 4-bit lookup */
+typedef ferrule_gemm_fn ferrule_gemm_f32_lut2_fn; /* 2-bit lookup */
+
+/* Scratch memory of any kernel over this layout: unpacked weights, and room for sums. */
 size_t ferrule_gemm_scratch(const ferrule_panel_layout* layout);
 
 /* The layout that the kernel of `op` in exactly `isa` reads. FERRULE_BAD_ISA without a row in

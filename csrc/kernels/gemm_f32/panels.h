@@ -1,0 +1,97 @@
+// The loops around multiply_rows, shared by all products with float32 activations. They follow K. Goto and R.
+// van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), with the activations in the
+// second-level cache.
+#ifndef FERRULE_KERNELS_GEMM_F32_PANELS_H
+#define FERRULE_KERNELS_GEMM_F32_PANELS_H
+
+#include "kernels/gemm/epilogue.h"
+#include "kernels/gemm/panel.h"
+#include "kernels/gemm_f32/tile.h"
+
+namespace {
+
+constexpr size_t kBlockBytes = 1536 * 1024;  // activations of a block of rows
+constexpr size_t kBlockRows = 512;           // at most, so that the sums of a block fit the scratch memory
+constexpr size_t kBlockDepth = 512;          // k of the weights that all tiles of a block go through together
+// How far ahead of their use weights are fetched where they are read once: some pages, so that memory has the
+// time.
+constexpr size_t kAheadBytes = 16 * 1024;
+
+inline const float* row_of(const ferrule_gemm_args& args, size_t row) {
+  return static_cast<const float*>(args.input) + row * args.input_stride;
+}
+
+// Calls body(row, rows) for blocks of rows: whole tiles of kRows, at least one.
+template <size_t kRows, typename Body>
+inline void for_blocks(const ferrule_gemm_args& args, Body body) {
+  const size_t fitting = kBlockBytes / (kRows * sizeof(float) * (args.layout.depth ? args.layout.depth : 1));
+  const size_t largest = kBlockRows / kRows;
+  const size_t block = kRows * (fitting == 0 ? 1 : fitting < largest ? fitting : largest);
+  for (size_t row = 0; row < args.m; row += block) body(row, args.m - row < block ? args.m - row : block);
+}
+
+// Writes output[row] for the columns of a panel from their sums, which lack the scale of the column and the
+// bias.
+inline void finish_row(const ferrule_gemm_args& args, const Panel& panel, const float* sums, size_t row) {
+  for_vectors(panel.count, [&](size_t i, size_t count) {
+    const F32 y = fma(load(sums + i), load(panel.scales + i), load(panel.bias + i));
+    finish(args, row, panel.first + i, count, y);
+  });
+}
+
+inline size_t count_vectors(const Panel& panel) { return (panel.count + kLanes - 1) / kLanes; }
+
+// At most kRows rows from `row` on times the whole panel.
+template <size_t kRows, size_t kVectors>
+inline void multiply_few_rows(const ferrule_gemm_args& args, const Panel& panel, size_t row, size_t rows) {
+  constexpr size_t kColumns = kVectors * kLanes;
+  alignas(64) float sums[kRows * kColumns];
+  const auto* weights = reinterpret_cast<const float*>(panel.codes);
+  const TileArgs tile = {row_of(args, row),
+                         args.input_stride,
+                         weights,
+                         args.layout.depth,
+                         sums,
+                         false,
+                         reinterpret_cast<const char*>(weights) + kAheadBytes,
+                         kColumns * sizeof(float)};
+  multiply_rows<kRows, kVectors, kColumns, true>(rows, count_vectors(panel), tile);
+  for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
+}
+
+// A block of rows times weights [depth][columns] of k from `k` on, divided into tiles as even as can be.
+// Meanwhile `ahead_bytes` from `ahead` on are fetched. `sums` of the whole block: begun where k is 0.
+template <size_t kRows, size_t kVectors>
+inline void multiply_block(const ferrule_gemm_args& args, const Panel& panel, const float* weights, size_t k,
+                           size_t depth, size_t row, size_t rows, float* sums, const void* ahead,
+                           size_t ahead_bytes) {
+  constexpr size_t kColumns = kVectors * kLanes;
+  const size_t tiles = (rows + kRows - 1) / kRows;
+  const size_t step = ahead_bytes / (tiles * (depth + 1)) + 1;
+  for (size_t t = 0; t < tiles; ++t) {
+    const size_t first = t * rows / tiles, count = (t + 1) * rows / tiles - first;
+    const TileArgs tile = {row_of(args, row + first) + k,
+                           args.input_stride,
+                           weights,
+                           depth,
+                           sums + first * kColumns,
+                           k != 0,
+                           static_cast<const char*>(ahead) + t * depth * step,
+                           step};
+    multiply_rows<kRows, kVectors, kColumns, false>(count, count_vectors(panel), tile);
+  }
+}
+
+// Calls body(k, depth) for the blocks of k; once where there is no k at all, so that the sums become 0.
+template <typename Body>
+inline void for_depths(size_t depth, Body body) {
+  size_t k = 0;
+  do {
+    body(k, depth - k < kBlockDepth ? depth - k : kBlockDepth);
+    k += kBlockDepth;
+  } while (k < depth);
+}
+
+}  // namespace
+
+#endif

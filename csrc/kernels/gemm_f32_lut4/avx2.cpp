@@ -1,0 +1,12 @@
+#include <string.h>
+
+#include "kernels/declarations.h"
+#include "simd/avx2.h"
+
+#include "kernels/gemm_f32/decode_avx2.h"
+
+#include "kernels/gemm_f32/coded.h"
+
+void ferrule_gemm_f32_lut4_avx2(const ferrule_gemm_args* args, size_t begin, size_t end, void* scratch) {
+  multiply_coded_panels<Lookup4Codes, 6, 2>(*args, begin, end, static_cast<float*>(scratch));
+}
