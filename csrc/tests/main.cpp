@@ -35,6 +35,7 @@ bool arena_passes();
 bool activate_op_passes();
 bool conv_depthwise_i8_op_passes();
 bool conv_depthwise_op_passes();
+bool embedding_op_passes();
 bool layer_norm_op_passes();
 bool linear_op_passes();
 bool rms_norm_op_passes();
@@ -46,6 +47,7 @@ const Part kParts[] = {
     {"activate_op", activate_op_passes},
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
+    {"embedding_op", embedding_op_passes},
     {"layer_norm_op", layer_norm_op_passes},
     {"linear_op", linear_op_passes},
     {"rms_norm_op", rms_norm_op_passes},

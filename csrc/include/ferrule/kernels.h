@@ -11,6 +11,7 @@
 #include "ferrule/activate.h"
 #include "ferrule/conv_depthwise.h"
 #include "ferrule/conv_depthwise_i8.h"
+#include "ferrule/embedding.h"
 #include "ferrule/gemm.h"
 #include "ferrule/layer_norm.h"
 #include "ferrule/linear.h"
