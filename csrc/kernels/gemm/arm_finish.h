@@ -1,4 +1,4 @@
-// From the sums of a row over the 8 columns of a panel to its outputs, for the gemm kernels of ARM.
+// From the sums of a tile, rows by the 8 columns of a panel, to its outputs; for the gemm kernels of ARM.
 #ifndef FERRULE_KERNELS_GEMM_ARM_FINISH_H
 #define FERRULE_KERNELS_GEMM_ARM_FINISH_H
 
@@ -9,36 +9,31 @@ namespace {
 
 constexpr size_t kColumns = 8;
 
-// y[h]: columns 4h to 4h + 3.
-inline void finish_columns(const ferrule_gemm_args& args, const Panel& panel, size_t row, F32 (&y)[2]) {
-#pragma GCC unroll 2
-  for (size_t h = 0; h < 2; ++h) {
-    const size_t column = h * kLanes;
-    if (column >= panel.count) return;
-    const F32 scale = mul(splat(args.input_scales[row]), load(panel.scales + column));
-    const F32 value = add(mul(y[h], scale), load(panel.bias + column));
-    const size_t count = panel.count - column < kLanes ? panel.count - column : kLanes;
-    finish(args, row, panel.first + column, count, value);
-  }
-}
+// A row of a tile: columns 0 to 3, and 4 to 7.
+struct RowValues {
+  F32 half[2];
+};
 
-// Sums of codes times 2^shift.
-inline void finish_sums(const ferrule_gemm_args& args, const Panel& panel, size_t row, int shift,
-                        int32x4_t left, int32x4_t right) {
+// Sums of codes times 2^shift as products of weights and inputs.
+inline RowValues scale_sums(const ferrule_gemm_args& args, const Panel& panel, size_t row, int shift,
+                            int32x4_t left, int32x4_t right) {
   const auto* columns = static_cast<const int32_t*>(panel.sums);
   const int32x4_t down = vdupq_n_s32(-shift), zero = vdupq_n_s32(args.input_zeros[row]);
-  F32 y[2] = {vcvtq_f32_s32(vmlsq_s32(vshlq_s32(left, down), vld1q_s32(columns), zero)),
-              vcvtq_f32_s32(vmlsq_s32(vshlq_s32(right, down), vld1q_s32(columns + kLanes), zero))};
-  finish_columns(args, panel, row, y);
+  const F32 scale = splat(args.input_scales[row]);
+  left = vmlsq_s32(vshlq_s32(left, down), vld1q_s32(columns), zero);
+  right = vmlsq_s32(vshlq_s32(right, down), vld1q_s32(columns + kLanes), zero);
+  return {{mul(vcvtq_f32_s32(left), mul(scale, load(panel.scales))),
+           mul(vcvtq_f32_s32(right), mul(scale, load(panel.scales + kLanes)))}};
 }
 
-// Sums of group scales times codes.
-inline void finish_groups(const ferrule_gemm_args& args, const Panel& panel, size_t row, F32 left,
-                          F32 right) {
+// The same of sums of group scales times codes.
+inline RowValues scale_groups(const ferrule_gemm_args& args, const Panel& panel, size_t row, F32 left,
+                              F32 right) {
   const auto* columns = static_cast<const float*>(panel.sums);
-  const F32 zero = splat(static_cast<float>(args.input_zeros[row]));
-  F32 y[2] = {fnma(zero, load(columns), left), fnma(zero, load(columns + kLanes), right)};
-  finish_columns(args, panel, row, y);
+  const F32 zero = splat(static_cast<float>(args.input_zeros[row])), scale = splat(args.input_scales[row]);
+  left = fnma(zero, load(columns), left);
+  right = fnma(zero, load(columns + kLanes), right);
+  return {{mul(left, mul(scale, load(panel.scales))), mul(right, mul(scale, load(panel.scales + kLanes)))}};
 }
 
 // Scales of a group, divided by 2^shift.
@@ -47,6 +42,28 @@ inline void load_group_scales(const Panel& panel, size_t group, int shift, F32 (
   const F32 unit = splat(1.0f / static_cast<float>(1 << shift));
   scales[0] = mul(vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(halves), 16)), unit);
   scales[1] = mul(vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(halves), 16)), unit);
+}
+
+// Adds the bias and writes `rows` rows from `row` on.
+void finish_rows(const ferrule_gemm_args& args, const Panel& panel, size_t row, size_t rows,
+                 const RowValues* values) {
+  const F32 left = load(panel.bias), right = load(panel.bias + kLanes);
+  const ferrule_epilogue& epilogue = args.epilogue;
+  if (epilogue.activation == FERRULE_ACTIVATION_NONE && !epilogue.residual && epilogue.output_scale == 0 &&
+      panel.count == kColumns) {
+    float* output = static_cast<float*>(args.output) + row * args.output_stride + panel.first;
+    for (size_t r = 0; r < rows; ++r, output += args.output_stride) {
+      store(output, add(values[r].half[0], left));
+      store(output + kLanes, add(values[r].half[1], right));
+    }
+    return;
+  }
+  for (size_t r = 0; r < rows; ++r) {
+    const size_t first = panel.count < kLanes ? panel.count : kLanes;
+    finish(args, row + r, panel.first, first, add(values[r].half[0], left));
+    if (panel.count > kLanes)
+      finish(args, row + r, panel.first + kLanes, panel.count - kLanes, add(values[r].half[1], right));
+  }
 }
 
 }  // namespace

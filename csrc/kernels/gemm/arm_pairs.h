@@ -65,7 +65,7 @@ __attribute__((always_inline)) inline void add_steps(int32x4_t (&sums)[kChains<k
 template <typename Weights, size_t kPairs>
 __attribute__((always_inline)) inline void add_products(const PairTile& tile, size_t begin, size_t end,
                                                         PairSums<kPairs>& totals) {
-  constexpr size_t kAtOnce = Weights::kSteps > 1 ? Weights::kSteps : kPairs >= 4 ? 1 : 2;
+  constexpr size_t kAtOnce = Weights::kSteps > 1 ? Weights::kSteps : kPairs > 1 ? 1 : 2;
   int32x4_t sums[kChains<kPairs>][kPairs][kVectors];
 #pragma GCC unroll 2
   for (size_t c = 0; c < kChains<kPairs>; ++c) {
@@ -90,28 +90,37 @@ __attribute__((always_inline)) inline void add_products(const PairTile& tile, si
   }
 }
 
+// A pair's sums are two columns by two rows in each vector: the sums of four columns of one of the rows.
+inline F32 upper_row(F32 left, F32 right) { return vcombine_f32(vget_low_f32(left), vget_low_f32(right)); }
+inline F32 lower_row(F32 left, F32 right) { return vcombine_f32(vget_high_f32(left), vget_high_f32(right)); }
 inline int32x4_t upper_row(int32x4_t left, int32x4_t right) {
   return vcombine_s32(vget_low_s32(left), vget_low_s32(right));
 }
-
 inline int32x4_t lower_row(int32x4_t left, int32x4_t right) {
   return vcombine_s32(vget_high_s32(left), vget_high_s32(right));
 }
 
-inline F32 as_floats(int32x4_t bits) { return vreinterpretq_f32_s32(bits); }
-inline int32x4_t as_integers(F32 bits) { return vreinterpretq_s32_f32(bits); }
+// How many of the rows of kPairs pairs exist.
+template <size_t kPairs>
+inline size_t count_rows(const ferrule_gemm_args& args, size_t row) {
+  return args.m - row < 2 * kPairs ? args.m - row : 2 * kPairs;
+}
 
 template <typename Weights, size_t kPairs>
 void multiply_columns(const ferrule_gemm_args& args, const Panel& panel, const PairTile& tile, int shift,
                       size_t row) {
   int32x4_t totals[kPairs][kVectors];
   add_products<Weights, kPairs>(tile, 0, args.layout.padded / kStep, totals);
+  const size_t rows = count_rows<kPairs>(args, row);
+  RowValues values[2 * kPairs];
+#pragma GCC unroll 4
   for (size_t p = 0; p < kPairs; ++p) {
     const int32x4_t* t = totals[p];
-    const size_t r = row + 2 * p;
-    finish_sums(args, panel, r, shift, upper_row(t[0], t[1]), upper_row(t[2], t[3]));
-    if (r + 1 < args.m) finish_sums(args, panel, r + 1, shift, lower_row(t[0], t[1]), lower_row(t[2], t[3]));
+    const size_t upper = row + 2 * p, lower = 2 * p + 1 < rows ? upper + 1 : upper;
+    values[2 * p] = scale_sums(args, panel, upper, shift, upper_row(t[0], t[1]), upper_row(t[2], t[3]));
+    values[2 * p + 1] = scale_sums(args, panel, lower, shift, lower_row(t[0], t[1]), lower_row(t[2], t[3]));
   }
+  finish_rows(args, panel, row, rows, values);
 }
 
 template <typename Weights, size_t kPairs>
@@ -134,14 +143,16 @@ void multiply_groups(const ferrule_gemm_args& args, const Panel& panel, const Pa
       for (size_t p = 0; p < kPairs; ++p) sums[p][v] = fma(vcvtq_f32_s32(totals[p][v]), two, sums[p][v]);
     }
   }
+  const size_t rows = count_rows<kPairs>(args, row);
+  RowValues values[2 * kPairs];
+#pragma GCC unroll 4
   for (size_t p = 0; p < kPairs; ++p) {
-    int32x4_t t[kVectors];
-    for (size_t v = 0; v < kVectors; ++v) t[v] = as_integers(sums[p][v]);
-    const size_t r = row + 2 * p;
-    finish_groups(args, panel, r, as_floats(upper_row(t[0], t[1])), as_floats(upper_row(t[2], t[3])));
-    if (r + 1 < args.m)
-      finish_groups(args, panel, r + 1, as_floats(lower_row(t[0], t[1])), as_floats(lower_row(t[2], t[3])));
+    const F32* t = sums[p];
+    const size_t upper = row + 2 * p, lower = 2 * p + 1 < rows ? upper + 1 : upper;
+    values[2 * p] = scale_groups(args, panel, upper, upper_row(t[0], t[1]), upper_row(t[2], t[3]));
+    values[2 * p + 1] = scale_groups(args, panel, lower, lower_row(t[0], t[1]), lower_row(t[2], t[3]));
   }
+  finish_rows(args, panel, row, rows, values);
 }
 
 template <typename Weights, size_t kPairs>

@@ -132,10 +132,14 @@ void multiply_tile(const ferrule_gemm_args& args, const Panel& panel, const uint
     tile.tables[1] = vld1q_s8(static_cast<const int8_t*>(panel.tables) + 16);
   }
   int32x4_t totals[2][kRows];
+  RowValues values[kRows];
   const ferrule_panel_layout& layout = args.layout;
   if (layout.groups == 0) {
     add_products<Weights, kRows>(tile, 0, layout.padded, totals);
-    for (size_t r = 0; r < kRows; ++r) finish_sums(args, panel, row + r, shift, totals[0][r], totals[1][r]);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < kRows; ++r)
+      values[r] = scale_sums(args, panel, row + r, shift, totals[0][r], totals[1][r]);
+    finish_rows(args, panel, row, kRows, values);
     return;
   }
   F32 sums[2][kRows] = {};
@@ -151,7 +155,9 @@ void multiply_tile(const ferrule_gemm_args& args, const Panel& panel, const uint
       for (size_t r = 0; r < kRows; ++r) sums[h][r] = fma(vcvtq_f32_s32(totals[h][r]), scales[h], sums[h][r]);
     }
   }
-  for (size_t r = 0; r < kRows; ++r) finish_groups(args, panel, row + r, sums[0][r], sums[1][r]);
+#pragma GCC unroll 8
+  for (size_t r = 0; r < kRows; ++r) values[r] = scale_groups(args, panel, row + r, sums[0][r], sums[1][r]);
+  finish_rows(args, panel, row, kRows, values);
 }
 
 // All rows from `row` on, in tiles of kRows and then of half as many.
