@@ -26,6 +26,8 @@ namespace ferrule::bench {
 #include "kernels/table.inc"
 #undef FERRULE_KERNEL
 
+void bench_linear(Bench& bench);
+
 namespace {
 
 struct Row {
@@ -39,6 +41,13 @@ const Row kRows[] = {
 #include "kernels/table.inc"
 #undef FERRULE_KERNEL
 };
+
+// Whole ops, which choose their kernels themselves.
+const Row kOps[] = {{"linear", "avx512", bench_linear},
+                    {"linear", "avx2", bench_linear},
+                    {"linear", "dotprod", bench_linear},
+                    {"linear", "i8mm", bench_linear},
+                    {"linear", "neon", bench_linear}};
 
 double now() {
   timespec time;
@@ -149,13 +158,14 @@ int run_all(int count, char** words) {
     else
       return fprintf(stderr, "unknown option %s\n", words[i]), 2;
   }
-  for (const Row& row : kRows) {
-    if (std::string(row.op).find(only) == std::string::npos || (!wanted.empty() && wanted != row.isa))
-      continue;
-    if (ferrule_check_isa(row.isa) != FERRULE_ISA_USABLE) continue;
+  const auto run = [&](const Row& row) {
+    if (std::string(row.op).find(only) == std::string::npos || (!wanted.empty() && wanted != row.isa)) return;
+    if (ferrule_check_isa(row.isa) != FERRULE_ISA_USABLE) return;
     Bench bench(row.op, row.isa, once, seconds);
     row.run(bench);
-  }
+  };
+  for (const Row& row : kRows) run(row);
+  for (const Row& row : kOps) run(row);
   return 0;
 }
 
