@@ -19,6 +19,8 @@ namespace {
 
 constexpr size_t kColumns = 32;
 constexpr size_t kBlockBytes = 4 * kColumns;
+// Bytes: further than the CPU's own prefetcher, which stops at the end of a page.
+constexpr size_t kAhead = 8192;
 constexpr size_t kTallest = 14;           // rows of a tile of whole codes
 constexpr size_t kTallestUnpacking = 12;  // rows of a tile that unpacks its codes as it goes
 
@@ -142,7 +144,7 @@ __attribute__((always_inline)) inline void add_blocks(TileSums<Rows>& sums, cons
 template <int Rows, typename Codes>
 __attribute__((always_inline)) inline void add_run(TileSums<Rows>& sums, const Codes& codes, size_t blocks,
                                                    Place<Rows>& place) {
-  constexpr int kRound = kSets<Rows> > Codes::kSteps ? kSets<Rows> / Codes::kSteps : 1;
+  constexpr int kRound = Codes::kSteps == 1 ? 2 : 1;
   for (; blocks >= kRound; blocks -= kRound) {
     add_blocks<Rows, kRound>(sums, codes, place);
     place.advance(kRound, Codes::kSteps);
@@ -304,8 +306,8 @@ void fetch_output(const ferrule_gemm_args& args, const Panel& panel, size_t firs
   }
 }
 
-// All tiles of one panel, whose codes are read through Codes. Meanwhile fetches `ahead_lines` cache lines
-// from `ahead`.
+// All tiles of one panel, whose codes are read through Codes. Meanwhile the next panel is fetched, a part by
+// each tile; a single tile, which is bound by the memory, fetches what it will read itself.
 template <typename Codes>
 void multiply_panel(const ferrule_gemm_args& args, const Panel& panel, Tile tile, size_t tallest,
                     int32_t code_scale) {
@@ -315,11 +317,11 @@ void multiply_panel(const ferrule_gemm_args& args, const Panel& panel, Tile tile
   tile.stride = args.input_stride;
   tile.blocks = layout.padded / depth;
   tile.group_blocks = layout.group / depth;
-  tile.ahead_bytes = tiles > 1 ? layout.bytes / (tiles * (tile.blocks + 1)) + 1 : 0;
+  tile.ahead_bytes = tiles > 1 ? layout.bytes / (tiles * (tile.blocks + 1)) + 1 : kBlockBytes;
   for (size_t t = 0, first = 0; t < tiles; ++t) {
     const size_t rows = (args.m - first + tiles - t - 1) / (tiles - t);
     tile.input = static_cast<const uint8_t*>(args.input) + first * args.input_stride;
-    tile.ahead = panel.codes + layout.bytes + t * tile.blocks * tile.ahead_bytes;
+    tile.ahead = panel.codes + (tiles > 1 ? layout.bytes + t * tile.blocks * tile.ahead_bytes : kAhead);
     if (tiles > 1) fetch_output(args, panel, first, rows);
     choose_tile<Codes>(rows, layout.groups > 0)(tile);
     finish_tile(args, panel, first, rows, tile.sums, code_scale);
