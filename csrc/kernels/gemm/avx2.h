@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kColumns = 16;
 constexpr size_t kBlockBytes = 2 * kColumns;
 constexpr size_t kTallest = 6;  // rows of a tile
+constexpr size_t kCachedBytes = 192 * 1024;
 
 // The weights of one step as int16: columns 0 to 7, then 8 to 15.
 struct Wide {
@@ -216,8 +217,8 @@ void widen_rows(const uint8_t* codes, size_t stride, size_t rows, size_t depth, 
 
 // Panels [begin, end), tile by tile of rows.
 template <typename Codes>
-void multiply_panels(const ferrule_gemm_args& args, size_t begin, size_t end, void* scratch,
-                     int32_t code_scale = 1) {
+void multiply_some_panels(const ferrule_gemm_args& args, size_t begin, size_t end, void* scratch,
+                          int32_t code_scale) {
   const ferrule_panel_layout& layout = args.layout;
   auto* pairs = static_cast<int16_t*>(scratch) + kTallest * kColumns * 2;
   const size_t tiles = (args.m + kTallest - 1) / kTallest, depth = 2 * Codes::kSteps;
@@ -234,6 +235,17 @@ void multiply_panels(const ferrule_gemm_args& args, size_t begin, size_t end, vo
       finish_tile(args, panel, first, rows, scratch, code_scale);
     }
     first += rows;
+  }
+}
+
+// As many panels at a time as stay in the second-level cache while all tiles go over them.
+template <typename Codes>
+void multiply_panels(const ferrule_gemm_args& args, size_t begin, size_t end, void* scratch,
+                     int32_t code_scale = 1) {
+  const size_t fitting = kCachedBytes / args.layout.bytes + 1;
+  const size_t together = args.m <= kTallest ? end - begin : fitting;
+  for (size_t p = begin; p < end; p += together) {
+    multiply_some_panels<Codes>(args, p, end - p < together ? end : p + together, scratch, code_scale);
   }
 }
 
