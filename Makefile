@@ -1,11 +1,11 @@
 # make test | lint | demo | zoo | dist | clean: each from nothing, on a machine with python3.11, g++ and make.
-# make test-native | test-arm | test-sanitize | bench-arm: the kernels by themselves; no .venv, but CMake.
+# make test-native | test-arm | test-sanitize | bench-arm | lib-macos: the kernels by themselves; no .venv, but CMake.
 PYTHON ?= python3.11
 JOBS ?= 2
 BIN := .venv/bin
 NATIVE := CMakeLists.txt $(shell find csrc cmake -type f)
 
-.PHONY: .venv demo zoo test lint dist clean test-native test-arm test-sanitize bench-arm
+.PHONY: .venv demo zoo test lint dist clean test-native test-arm test-sanitize bench-arm lib-macos
 .DELETE_ON_ERROR:
 
 .venv: .venv/.native
@@ -90,6 +90,16 @@ test-sanitize:
 	$(call check,build-asan/ferrule_tests,1000)
 	$(call build,build-tsan,-DFERRULE_SANITIZE=thread)
 	$(call check,setarch -R build-tsan/ferrule_tests,0)
+
+# The library for macOS on ARM, build-macos/libferrule.a: compiled, since nothing here can run it.
+ZIG = build-zig/lib/python3.11/site-packages/ziglang/zig
+
+lib-macos:
+	$(call need,$(CMAKE),cmake)
+	@test -x $(ZIG) || { $(PYTHON) -m venv build-zig && build-zig/bin/pip install -q ziglang==0.17.1; }
+	@$(CMAKE) -S . -B build-macos --log-level=WARNING -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-macos.cmake \
+		-DFERRULE_ZIG=$(CURDIR)/$(ZIG) -DFERRULE_PYTHON=OFF -DCMAKE_RULE_MESSAGES=OFF
+	@env -u MAKEFLAGS -u MAKELEVEL $(CMAKE) --build build-macos --parallel $(JOBS)
 
 # build/ is removed first: setuptools would pack modules that are no longer in the tree.
 dist: .venv

@@ -55,7 +55,10 @@ inline F32Pair load_pairs(const float* p) {
   const float32x4x2_t x = vld2q_f32(p);
   return {x.val[0], x.val[1]};
 }
-inline void store_pairs(float* p, F32Pair pairs) { vst2q_f32(p, {{pairs.first, pairs.second}}); }
+inline void store_pairs(float* p, F32Pair pairs) {
+  const float32x4x2_t x = {{pairs.first, pairs.second}};
+  vst2q_f32(p, x);
+}
 
 // x with the lanes from `count` on replaced by `filler`.
 inline F32 keep_first(F32 x, size_t count, float filler) {
