@@ -41,6 +41,10 @@ bool linear_op_passes();
 bool rms_norm_op_passes();
 bool rope_op_passes();
 bool softmax_op_passes();
+bool hadamard_op_passes();
+bool rational_op_passes();
+bool selective_scan_op_passes();
+bool token_ops_pass();
 const Part kParts[] = {
     {"threads", threads_pass},
     {"arena", arena_passes},
@@ -53,6 +57,10 @@ const Part kParts[] = {
     {"rms_norm_op", rms_norm_op_passes},
     {"rope_op", rope_op_passes},
     {"softmax_op", softmax_op_passes},
+    {"hadamard_op", hadamard_op_passes},
+    {"rational_op", rational_op_passes},
+    {"selective_scan_op", selective_scan_op_passes},
+    {"token_ops", token_ops_pass},
 };
 
 struct Row {

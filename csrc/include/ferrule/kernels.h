@@ -13,13 +13,17 @@
 #include "ferrule/conv_depthwise_i8.h"
 #include "ferrule/embedding.h"
 #include "ferrule/gemm.h"
+#include "ferrule/hadamard.h"
 #include "ferrule/layer_norm.h"
 #include "ferrule/linear.h"
 #include "ferrule/peak.h"
 #include "ferrule/quantize_rows.h"
+#include "ferrule/rational.h"
 #include "ferrule/rms_norm.h"
 #include "ferrule/rope.h"
 #include "ferrule/rope_tables.h"
+#include "ferrule/selective_scan.h"
 #include "ferrule/softmax.h"
+#include "ferrule/tokens.h"
 
 #endif
