@@ -26,7 +26,7 @@ struct Plan {
 ferrule_status check_spec(const ferrule_linear_spec& spec) {
   if (!ferrule::ops::op_of(spec)) return FERRULE_BAD_TYPE;
   if (spec.input == FERRULE_INPUT_I8_STATIC) {
-    if (!isfinite(spec.input_scale) || spec.input_scale <= 0) return FERRULE_BAD_VALUE;
+    if (!(spec.input_scale >= 1e-30f && spec.input_scale <= 1e30f)) return FERRULE_BAD_VALUE;
     if (spec.input_zero < -128 || spec.input_zero > 127) return FERRULE_BAD_VALUE;
   }
   if (!ferrule::ops::fits(spec.rows, spec.depth, sizeof(float))) return FERRULE_TOO_LARGE;

@@ -38,6 +38,7 @@ bool conv_depthwise_op_passes();
 bool embedding_op_passes();
 bool layer_norm_op_passes();
 bool linear_op_passes();
+bool quantize_rows_op_passes();
 bool rms_norm_op_passes();
 bool rope_op_passes();
 bool softmax_op_passes();
@@ -54,6 +55,7 @@ const Part kParts[] = {
     {"embedding_op", embedding_op_passes},
     {"layer_norm_op", layer_norm_op_passes},
     {"linear_op", linear_op_passes},
+    {"quantize_rows_op", quantize_rows_op_passes},
     {"rms_norm_op", rms_norm_op_passes},
     {"rope_op", rope_op_passes},
     {"softmax_op", softmax_op_passes},

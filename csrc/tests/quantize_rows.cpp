@@ -65,4 +65,70 @@ void test_quantize_rows(Rig& rig, ferrule_quantize_rows_fn* kernel) {
   rig.expect(codes.intact() && scales.intact() && zeros.intact(), "wrote past its output");
 }
 
+namespace {
+
+// Rows for the op, with arguments that the tests below spoil.
+struct Rows {
+  explicit Rows(size_t count)
+      : input(draw_normal(random, count * 40)),
+        codes(random, count * 48),
+        scales(random, count),
+        zeros(random, count) {
+    args.input = input.data();
+    args.codes = codes.data();
+    args.scales = scales.data();
+    args.zeros = zeros.data();
+    args.input_stride = 40;
+    args.codes_stride = 48;
+    args.rows = count;
+    args.width = 37;
+    args.padded = 44;
+  }
+
+  Random random{3};
+  Buffer<float> input;
+  Buffer<int8_t> codes;
+  Buffer<float> scales;
+  Buffer<int32_t> zeros;
+  ferrule_quantize_rows_args args = {};
+};
+
+bool agrees(ferrule_pool* pool) {
+  Rows got(3000), want(3000);
+  if (ferrule_quantize_rows(&got.args, nullptr, pool) != FERRULE_OK) return false;
+  ferrule_quantize_rows_scalar(&want.args, 0, 3000, nullptr);
+  return memcmp(got.codes.data(), want.codes.data(), got.codes.size()) == 0 &&
+         memcmp(got.scales.data(), want.scales.data(), 3000 * sizeof(float)) == 0 &&
+         memcmp(got.zeros.data(), want.zeros.data(), 3000 * sizeof(int32_t)) == 0;
+}
+
+ferrule_status run_with(void (*spoil)(ferrule_quantize_rows_args&)) {
+  Rows rows(2);
+  spoil(rows.args);
+  return ferrule_quantize_rows(&rows.args, nullptr, nullptr);
+}
+
+bool refuses() {
+  using Args = ferrule_quantize_rows_args;
+  return run_with([](Args& a) { a.rows = 0, a.input = nullptr; }) == FERRULE_OK &&
+         run_with([](Args& a) { a.input = nullptr; }) == FERRULE_BAD_SHAPE &&
+         run_with([](Args& a) { a.zeros = nullptr; }) == FERRULE_BAD_SHAPE &&
+         run_with([](Args& a) { a.padded = 36; }) == FERRULE_BAD_SHAPE &&
+         run_with([](Args& a) { a.input_stride = 36; }) == FERRULE_BAD_LAYOUT &&
+         run_with([](Args& a) { a.codes_stride = 43; }) == FERRULE_BAD_LAYOUT &&
+         run_with([](Args& a) { a.range_scale = NAN; }) == FERRULE_BAD_VALUE &&
+         run_with([](Args& a) { a.range_scale = 1e-40f; }) == FERRULE_BAD_VALUE &&
+         run_with([](Args& a) { a.range_zero = 128; }) == FERRULE_BAD_VALUE &&
+         run_with([](Args& a) { a.rows = SIZE_MAX / 2; }) == FERRULE_TOO_LARGE;
+}
+
+}  // namespace
+
+bool quantize_rows_op_passes() {
+  ferrule_pool* pool = ferrule_pool_create(3);
+  const bool ok = agrees(nullptr) && agrees(pool) && refuses();
+  ferrule_pool_destroy(pool);
+  return ok;
+}
+
 }  // namespace ferrule::tests

@@ -29,7 +29,7 @@ typedef struct ferrule_quantize_rows_args {
   size_t width;
   size_t padded;
   int is_signed;
-  float range_scale;  /* 0: dynamic */
+  float range_scale;  /* 0: dynamic; else from 1e-30 to 1e30 */
   int32_t range_zero; /* -128 to 127 whatever is_signed says: the zero point of int8 codes */
 } ferrule_quantize_rows_args;
 

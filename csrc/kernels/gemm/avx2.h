@@ -231,6 +231,7 @@ void multiply_some_panels(const ferrule_gemm_args& args, size_t begin, size_t en
     for (size_t p = begin; p < end; ++p) {
       const Panel panel = panel_at(args, p);
       tile.panel = &panel;
+      fetch_output(args, panel, first, rows);
       multiply(tile);
       finish_tile(args, panel, first, rows, scratch, code_scale);
     }

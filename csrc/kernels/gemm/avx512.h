@@ -296,16 +296,6 @@ void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first
   }
 }
 
-// Asks for the lines of the output that a tile will write.
-void fetch_output(const ferrule_gemm_args& args, const Panel& panel, size_t first, size_t rows) {
-  const size_t element = args.epilogue.output_scale == 0 ? sizeof(float) : 1;
-  for (size_t r = first; r < first + rows; ++r) {
-    const char* line =
-        static_cast<const char*>(args.output) + (r * args.output_stride + panel.first) * element;
-    for (size_t i = 0; i < panel.count * element; i += 64) __builtin_prefetch(line + i, 1);
-  }
-}
-
 // All tiles of one panel, whose codes are read through Codes. Meanwhile the next panel is fetched, a part by
 // each tile; a single tile, which is bound by the memory, fetches what it will read itself.
 template <typename Codes>

@@ -34,6 +34,17 @@ inline Panel panel_at(const ferrule_gemm_args& args, size_t index) {
           rest < layout.columns ? rest : layout.columns};
 }
 
+// Asks for the lines of the output that a tile will write.
+[[maybe_unused]] void fetch_output(const ferrule_gemm_args& args, const Panel& panel, size_t first,
+                                   size_t rows) {
+  const size_t element = args.epilogue.output_scale == 0 ? sizeof(float) : 1;
+  for (size_t r = first; r < first + rows; ++r) {
+    const char* line =
+        static_cast<const char*>(args.output) + (r * args.output_stride + panel.first) * element;
+    for (size_t i = 0; i < panel.count * element; i += 64) __builtin_prefetch(line + i, 1);
+  }
+}
+
 }  // namespace
 
 #endif
