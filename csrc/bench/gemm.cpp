@@ -106,4 +106,12 @@ void bench_gemm_f32_lut2(Bench& bench, ferrule_gemm_f32_lut2_fn* kernel) {
   bench_gemm(bench, "gemm_f32_lut2", 0, kernel);
 }
 
+void bench_gemm_sparse_f32(Bench& bench, ferrule_gemm_sparse_f32_fn* kernel) {
+  bench_gemm(bench, "gemm_sparse_f32", 0, kernel);
+}
+
+void bench_gemm_sparse_i8(Bench& bench, ferrule_gemm_sparse_i8_fn* kernel) {
+  bench_gemm(bench, "gemm_sparse_i8", 0, kernel);
+}
+
 }  // namespace ferrule::bench

@@ -70,6 +70,19 @@ bool bfloat16_holds(const float* values, size_t count) {
   return true;
 }
 
+// Whether of every four neighbouring values of a row at most two are other than 0.
+template <typename Value>
+bool is_sparse(const ferrule_linear_spec& spec, const Value* values) {
+  for (size_t n = 0; n < spec.rows; ++n) {
+    for (size_t k = 0, kept = 0; k < spec.depth; ++k) {
+      if (k % 4 == 0) kept = 0;
+      kept += values[n * spec.depth + k] != 0;
+      if (kept > 2) return false;
+    }
+  }
+  return true;
+}
+
 ferrule_status check_codes(const ferrule_linear_spec& spec, const void* codes) {
   const size_t count = spec.rows * spec.depth;
   if (spec.weight == FERRULE_WEIGHT_AFFINE8) return FERRULE_OK;
@@ -91,7 +104,8 @@ ferrule_status check_weights(const ferrule_linear_spec& spec, const ferrule_pane
   if (weights.bias && !all_finite(weights.bias, spec.rows)) return FERRULE_BAD_VALUE;
   if (spec.weight == FERRULE_WEIGHT_F32) {
     if (!weights.values && spec.rows && spec.depth) return FERRULE_BAD_SHAPE;
-    return all_finite(weights.values, spec.rows * spec.depth) ? FERRULE_OK : FERRULE_BAD_VALUE;
+    if (!all_finite(weights.values, spec.rows * spec.depth)) return FERRULE_BAD_VALUE;
+    return spec.sparse24 && !is_sparse(spec, weights.values) ? FERRULE_BAD_VALUE : FERRULE_OK;
   }
   if (!weights.codes && spec.rows && spec.depth) return FERRULE_BAD_SHAPE;
   const bool lookup = is_lookup(spec.weight);
@@ -103,6 +117,7 @@ ferrule_status check_weights(const ferrule_linear_spec& spec, const ferrule_pane
     const size_t palettes = spec.group ? spec.rows / spec.group : 1;
     if (!all_finite(weights.table, palettes << bits_of(spec.weight))) return FERRULE_BAD_VALUE;
   }
+  if (spec.sparse24 && !is_sparse(spec, static_cast<const int8_t*>(weights.codes))) return FERRULE_BAD_VALUE;
   return check_codes(spec, weights.codes);
 }
 

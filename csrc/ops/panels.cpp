@@ -11,6 +11,8 @@ namespace {
 using ferrule::ops::is_lookup;
 using ferrule::ops::round_up;
 
+constexpr size_t kSparseUnit = 32;  // k whose places share a doubleword
+
 struct Tile {
   const char* op;
   const char* isa;
@@ -31,6 +33,8 @@ const Tile* find_tile(const char* op, const char* isa) {
   }
   return nullptr;
 }
+
+bool is_sparse(const char* op) { return strstr(op, "_sparse") != nullptr; }
 
 bool reads_palettes(const char* op) { return strstr(op, "_lut") != nullptr; }
 
@@ -71,6 +75,26 @@ struct Writer {
         const size_t step = k / layout.step;
         const size_t at = (step / per_byte * layout.columns + c) * layout.step + k % layout.step;
         panel[at] = static_cast<uint8_t>(panel[at] | (row[k] & mask) << (step % per_byte * layout.bits));
+      }
+    }
+  }
+
+  // `values` of [rows][depth], as many bits each as the codes of the layout. Where fewer than two of four are
+  // not zero, zeros are kept as well.
+  template <typename Value>
+  void write_kept(const Value* values) const {
+    const size_t unit_bytes = layout.columns * (sizeof(uint32_t) + kSparseUnit / 2 * sizeof(Value));
+    for (size_t c = 0; c < count; ++c) {
+      const Value* row = values + (first + c) * layout.depth;
+      for (size_t k = 0, kept = 0; k < layout.depth; ++k) {
+        if (k % 4 == 0) kept = 0;
+        if (row[k] == 0) continue;
+        uint8_t* unit = panel + k / kSparseUnit * unit_bytes;
+        const size_t i = k % kSparseUnit / 4 * 2 + kept++, p = i / 4, j = i % 4;
+        uint8_t& place = unit[c * sizeof(uint32_t) + j];
+        place = static_cast<uint8_t>(place | (k % 4) << (2 * p));
+        auto* kept_values = reinterpret_cast<Value*>(unit + layout.columns * sizeof(uint32_t));
+        kept_values[sizeof(Value) == 1 ? (p * layout.columns + c) * 4 + j : i * layout.columns + c] = row[k];
       }
     }
   }
@@ -159,7 +183,9 @@ ferrule_status ferrule_lay_out_panels(const char* op, const char* isa, size_t de
                                       ferrule_panel_layout* layout) {
   const Tile* tile = find_tile(op, isa);
   if (!tile) return FERRULE_BAD_ISA;
-  const size_t unit = tile->bits < 8 ? tile->step * (8 / tile->bits) : tile->step;
+  const size_t unit = is_sparse(op)    ? kSparseUnit
+                      : tile->bits < 8 ? tile->step * (8 / tile->bits)
+                                       : tile->step;
   if (depth > PTRDIFF_MAX / 2 || !ferrule::ops::fits(depth + unit, tile->columns * 8, 4))
     return FERRULE_TOO_LARGE;
   if (group >= depth || tile->bits != 4 || reads_palettes(op)) group = 0;
@@ -181,7 +207,8 @@ ferrule_status ferrule_lay_out_panels(const char* op, const char* isa, size_t de
     offset += round_up(bytes, FERRULE_ALIGNMENT);
     return start;
   };
-  place(layout->padded * tile->columns * tile->bits / 8);
+  const size_t codes = layout->padded * tile->columns * tile->bits / 8;
+  place(is_sparse(op) ? codes / 2 + layout->padded / kSparseUnit * tile->columns * sizeof(uint32_t) : codes);
   layout->group_scales = place(layout->groups * tile->columns * sizeof(uint16_t));
   layout->scales = place(tile->columns * sizeof(float));
   layout->sums = place(tile->columns * sizeof(int32_t));
@@ -209,7 +236,11 @@ float ferrule::ops::pack_panels(const ferrule_linear_spec& spec, const ferrule_p
                            weights, panels + first / layout.columns * layout.bytes,
                            first,   rest < layout.columns ? rest : layout.columns};
     memset(writer.panel, 0, layout.bytes);
-    if (spec.weight == FERRULE_WEIGHT_F32)
+    if (spec.sparse24 && spec.weight == FERRULE_WEIGHT_F32)
+      writer.write_kept(weights.values);
+    else if (spec.sparse24)
+      writer.write_kept(static_cast<const int8_t*>(weights.codes));
+    else if (spec.weight == FERRULE_WEIGHT_F32)
       writer.write_floats();
     else
       writer.write_codes();

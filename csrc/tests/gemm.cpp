@@ -76,6 +76,18 @@ ferrule_linear_weights DrawnWeights::weights() const {
   return weights;
 }
 
+// Zeros among each four values of a row, two of them or more.
+template <typename Value>
+void prune(Random& random, const ferrule_linear_spec& spec, std::vector<Value>& values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t k = i % spec.depth, quad = i - k % 4;
+    if (k % 4 == 0 && random.chance(4)) values[i] = 0;
+    size_t kept = 0;
+    for (size_t j = quad; j < i; ++j) kept += values[j] != 0;
+    if (kept == 2 || (kept + 2 > k % 4 && random.chance(2))) values[i] = 0;
+  }
+}
+
 DrawnWeights draw_weights(Random& random, const ferrule_linear_spec& spec, bool plain) {
   DrawnWeights drawn;
   const size_t count = spec.rows * spec.depth, bits = ops::bits_of(spec.weight);
@@ -91,6 +103,10 @@ DrawnWeights draw_weights(Random& random, const ferrule_linear_spec& spec, bool 
       const auto code = static_cast<int>(random.bits() >> (64 - bits)) - (lookup ? 0 : half);
       drawn.codes.push_back(static_cast<int8_t>(random.chance(200) && !lookup ? -half : code));
     }
+  }
+  if (spec.sparse24) {
+    prune(random, spec, drawn.values);
+    prune(random, spec, drawn.codes);
   }
   const bool grouped = spec.weight == FERRULE_WEIGHT_AFFINE4 && spec.group && spec.group < spec.depth;
   const size_t scales = spec.rows * (grouped ? (spec.depth + spec.group - 1) / spec.group : 1);
@@ -118,6 +134,7 @@ void test_gemm(Rig& rig, const char* op, ferrule_weight_kind kind, ferrule_gemm_
   const bool plain = random.chance(3);
   ferrule_linear_spec spec = {};
   spec.weight = kind;
+  spec.sparse24 = strstr(op, "_sparse") != nullptr;
   spec.depth = random.size(random.chance(8) ? random.chance(20) ? 1300 : 400 : 90);
   const size_t groups[] = {0, 0, 32, 64, 128};
   if (kind == FERRULE_WEIGHT_AFFINE4) spec.group = groups[random.integer(0, 4)];
@@ -208,6 +225,14 @@ void test_gemm_f32_lut4(Rig& rig, ferrule_gemm_f32_lut4_fn* kernel) {
 
 void test_gemm_f32_lut2(Rig& rig, ferrule_gemm_f32_lut2_fn* kernel) {
   test_gemm(rig, "gemm_f32_lut2", FERRULE_WEIGHT_LOOKUP2, kernel, ferrule_gemm_f32_lut2_scalar);
+}
+
+void test_gemm_sparse_f32(Rig& rig, ferrule_gemm_sparse_f32_fn* kernel) {
+  test_gemm(rig, "gemm_sparse_f32", FERRULE_WEIGHT_F32, kernel, ferrule_gemm_sparse_f32_scalar);
+}
+
+void test_gemm_sparse_i8(Rig& rig, ferrule_gemm_sparse_i8_fn* kernel) {
+  test_gemm(rig, "gemm_sparse_i8", FERRULE_WEIGHT_AFFINE8, kernel, ferrule_gemm_sparse_i8_scalar);
 }
 
 }  // namespace ferrule::tests

@@ -101,6 +101,8 @@ ferrule_linear_spec draw_spec(Random& random) {
   ferrule_linear_spec spec = {};
   spec.weight = static_cast<ferrule_weight_kind>(random.integer(0, 4));
   spec.input = static_cast<ferrule_input_kind>(random.integer(0, spec.weight == FERRULE_WEIGHT_F32 ? 0 : 2));
+  const bool floats = spec.weight == FERRULE_WEIGHT_F32, codes = spec.weight == FERRULE_WEIGHT_AFFINE8;
+  spec.sparse24 = (floats || (codes && spec.input != FERRULE_INPUT_F32)) && random.chance(2);
   if (spec.input == FERRULE_INPUT_I8_STATIC) {
     spec.input_scale = 0.03f;
     spec.input_zero = static_cast<int32_t>(random.integer(-60, 60));
@@ -219,6 +221,11 @@ bool refuses_weights() {
   return pack_with([](Layer& l) { l.spec.weight = static_cast<ferrule_weight_kind>(9); }) ==
              FERRULE_BAD_TYPE &&
          pack_with([](Layer& l) { l.spec.weight = FERRULE_WEIGHT_F32; }) == FERRULE_BAD_TYPE &&
+         pack_with([](Layer& l) { l.spec.sparse24 = 1; }) == FERRULE_BAD_VALUE &&
+         pack_with([](Layer& l) {
+           l.spec.sparse24 = 1;
+           l.spec.weight = FERRULE_WEIGHT_LOOKUP4;
+         }) == FERRULE_BAD_TYPE &&
          pack_with([](Layer& l) { l.spec.group = 8; }) == FERRULE_BAD_TYPE &&
          pack_with([](Layer& l) { l.spec.depth = 65794; }) == FERRULE_TOO_LARGE &&
          pack_with([](Layer& l) { l.spec.rows = SIZE_MAX / 4; }) == FERRULE_TOO_LARGE &&

@@ -46,6 +46,11 @@ typedef enum ferrule_gemm_input {
  * float32 weights; 8: int8; 4: int8 in [-8, 7] as a nibble in two's complement (gemm_i4, gemm_f32_i4), or an
  * index (lookups); 2: an index. Codes of k from the depth to `padded` are 0.
  *
+ * 2:4 sparse codes, of gemm_sparse_*: two of every four k are kept, in order. For each 32 neighbouring k
+ * first [columns] doublewords of places, then the kept values: [16][columns] float32, or [4][columns][4]
+ * int8, where the values of 8 k lie together. Bits 2p and 2p + 1 of byte j of a doubleword are the place,
+ * among its four k, of kept value 4p + j.
+ *
  * group_scales: bfloat16 [groups][columns], only where groups > 0 (4-bit Affine, a scale for each group of
  * k).
  *
@@ -105,6 +110,9 @@ typedef ferrule_gemm_fn ferrule_gemm_f32_i8_fn;   /* int8 weights, a scale for e
 typedef ferrule_gemm_fn ferrule_gemm_f32_i4_fn;   /* int4 weights, a scale for each column or group */
 typedef ferrule_gemm_fn ferrule_gemm_f32_lut4_fn; /* 4-bit lookup */
 typedef ferrule_gemm_fn ferrule_gemm_f32_lut2_fn; /* 2-bit lookup */
+
+typedef ferrule_gemm_fn ferrule_gemm_sparse_f32_fn; /* 2:4 sparse float32 weights; float32 input */
+typedef ferrule_gemm_fn ferrule_gemm_sparse_i8_fn;  /* 2:4 sparse int8 weights; integer input */
 
 /* Scratch memory of any kernel over this layout: unpacked weights, and room for sums. */
 size_t ferrule_gemm_scratch(const ferrule_panel_layout* layout);

@@ -14,26 +14,16 @@
 #define FERRULE_KERNELS_GEMM_F32_CODED_H
 
 #include "kernels/gemm_f32/panels.h"
+#include "kernels/gemm_f32/steps.h"
 
 namespace {
 
-constexpr size_t kBytes = 4;    // k that lie together
-constexpr size_t kFewRows = 4;  // at most, that decode in registers
+constexpr size_t kBytes = 4;  // k that lie together
+constexpr size_t kTogether =
+    16;  // columns that a table is kept for: all of a panel but for the widest vectors
 
 template <typename Codes>
 constexpr size_t kUnit = kBytes * Codes::kSteps;  // k of one step of a loop: those whose codes share a vector
-
-template <size_t kStep>
-struct Step {
-  static constexpr size_t value = kStep;
-};
-
-// Calls body(step) with the number of the step as a constant.
-template <size_t kSteps, size_t kStep = 0, typename Body>
-__attribute__((always_inline)) inline void for_steps(Body body) {
-  body(Step<kStep>());
-  if constexpr (kStep + 1 < kSteps) for_steps<kSteps, kStep + 1>(body);
-}
 
 inline F32 read_group_scales(const uint16_t* scales) {
   float wide[kLanes];
@@ -49,11 +39,11 @@ inline const float* palette_at(const ferrule_gemm_args& args, const Panel& panel
   return static_cast<const float*>(panel.tables) + (column / args.layout.palette << args.layout.bits);
 }
 
-// Whether each vector of columns has one palette.
+// Whether columns that share a table have one palette.
 inline bool palettes_fit(const ferrule_gemm_args& args, const Panel& panel) {
   const size_t bytes = sizeof(float) << args.layout.bits;
   for (size_t c = 0; c < panel.count; c += args.layout.palette) {
-    if (memcmp(palette_at(args, panel, c), palette_at(args, panel, c / kLanes * kLanes), bytes) != 0)
+    if (memcmp(palette_at(args, panel, c), palette_at(args, panel, c / kTogether * kTogether), bytes) != 0)
       return false;
   }
   return true;
@@ -61,15 +51,18 @@ inline bool palettes_fit(const ferrule_gemm_args& args, const Panel& panel) {
 
 template <typename Codes, size_t kVectors>
 struct Tables {
-  typename Codes::Table vectors[kVectors];
+  static constexpr size_t kCount = kVectors * kLanes / kTogether;
+  typename Codes::Table tables[kCount];
+  // That of a vector of columns.
+  typename Codes::Table at(size_t vector) const { return tables[vector * kLanes / kTogether]; }
 };
 
 template <typename Codes, size_t kVectors>
 inline Tables<Codes, kVectors> read_tables(const ferrule_gemm_args& args, const Panel& panel) {
   Tables<Codes, kVectors> tables;
 #pragma GCC unroll 4
-  for (size_t v = 0; v < kVectors; ++v)
-    tables.vectors[v] = Codes::read_table(palette_at(args, panel, v * kLanes));
+  for (size_t t = 0; t < tables.kCount; ++t)
+    tables.tables[t] = Codes::read_table(palette_at(args, panel, t * kTogether));
   return tables;
 }
 
@@ -93,7 +86,7 @@ __attribute__((noinline)) void multiply_codes_tile(const ferrule_gemm_args& args
         F32 columns[kVectors];
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v)
-          columns[v] = Codes::template decode<step.value>(bytes[v], tables.vectors[v]);
+          columns[v] = Codes::template decode<step.value>(bytes[v], tables.at(v));
 #pragma GCC unroll 4
         for (size_t r = 0; r < kRows; ++r) {
           const float x = input[r * stride + kBytes * step.value + b];
@@ -101,6 +94,7 @@ __attribute__((noinline)) void multiply_codes_tile(const ferrule_gemm_args& args
           for (size_t v = 0; v < kVectors; ++v) {
             tile[b % chains][r][v] = multiply_add(columns[v], x, tile[b % chains][r][v]);
           }
+          keep_order();
         }
       });
     }
@@ -177,7 +171,7 @@ __attribute__((noinline)) void decode_block(const ferrule_gemm_args& args, const
       for (size_t b = 0; b < kBytes; ++b) {
         const Bytes bytes = load_bytes(codes + v * kLanes * kBytes + b);
         for_steps<Codes::kSteps>([&](auto step) __attribute__((always_inline)) {
-          const F32 values = mul(Codes::template decode<step.value>(bytes, tables.vectors[v]), scales[v]);
+          const F32 values = mul(Codes::template decode<step.value>(bytes, tables.at(v)), scales[v]);
           store(weights + (i + kBytes * step.value + b) * kColumns + v * kLanes, values);
         });
       }
@@ -218,8 +212,9 @@ void multiply_coded_panels(const ferrule_gemm_args& args, size_t begin, size_t e
           else
             look_up_block(args, panel, k, depth, weights);
           const size_t bytes = depth * kColumns * args.layout.bits / 8;
-          const uint8_t* next = panel.codes + (k + depth) * kColumns * args.layout.bits / 8;
-          multiply_block<kRows, kVectors>(args, panel, weights, k, depth, row, rows, sums, next, bytes);
+          const size_t offset = (k + depth) * kColumns * args.layout.bits / 8;
+          multiply_block<kRows, kVectors>(args, panel, weights, k, depth, row, rows, sums,
+                                          follow(args, panel, k + depth, offset), bytes);
         });
       }
       for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);

@@ -6,6 +6,10 @@ namespace {
 
 inline F32 multiply_add(F32 weights, float x, F32 sum) { return fma(weights, splat(x), sum); }
 
+inline void keep_order() {}
+
+constexpr size_t kFewRows = 4;  // at most, that decode in registers (coded.h)
+
 using Bytes = __m256i;
 inline Bytes load_bytes(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 
@@ -62,6 +66,16 @@ struct Lookup2Codes {
     return _mm256_permutevar8x32_ps(table, _mm256_srli_epi32(bytes, 2 * kStep));
   }
 };
+
+// For 2:4 sparse weights: byte kByte of each doubleword, of which a permutation looks at the lowest two bits.
+using Places = Bytes;
+template <size_t kByte>
+inline Places places_in(Bytes bytes) {
+  return _mm256_srli_epi32(bytes, 8 * kByte);
+}
+inline Bytes shift_down_two(Bytes bytes) { return _mm256_srli_epi32(bytes, 2); }
+inline F32 broadcast_four(const float* p) { return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)); }
+inline F32 pick(F32 four, Places places) { return _mm256_permutevar_ps(four, places); }
 
 }  // namespace
 

@@ -6,6 +6,10 @@ namespace {
 
 inline F32 multiply_add(F32 weights, float x, F32 sum) { return fma(weights, splat(x), sum); }
 
+inline void keep_order() {}
+
+constexpr size_t kFewRows = 4;  // at most, that decode in registers (coded.h)
+
 using Bytes = __m512i;
 inline Bytes load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
 
@@ -56,6 +60,16 @@ struct Lookup2Codes {
                                  kStep % 2 ? table.higher : table.lower);
   }
 };
+
+// For 2:4 sparse weights: byte kByte of each doubleword, of which a permutation looks at the lowest two bits.
+using Places = Bytes;
+template <size_t kByte>
+inline Places places_in(Bytes bytes) {
+  return _mm512_srli_epi32(bytes, 8 * kByte);
+}
+inline Bytes shift_down_two(Bytes bytes) { return _mm512_srli_epi32(bytes, 2); }
+inline F32 broadcast_four(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
+inline F32 pick(F32 four, Places places) { return _mm512_permutevar_ps(four, places); }
 
 }  // namespace
 

@@ -6,6 +6,12 @@ namespace {
 
 inline F32 multiply_add(F32 weights, float x, F32 sum) { return vfmaq_n_f32(sum, weights, x); }
 
+// The compiler may not move loads across: it would load the inputs of all rows before the first is used, and
+// spill sums.
+inline void keep_order() { __asm__ volatile("" ::: "memory"); }
+
+constexpr size_t kFewRows = 2;  // at most, that decode in registers (coded.h)
+
 using Bytes = uint32x4_t;
 inline Bytes load_bytes(const uint8_t* p) { return vreinterpretq_u32_u8(vld1q_u8(p)); }
 
@@ -67,6 +73,20 @@ struct Lookup2Codes {
     return vreinterpretq_f32_u8(vqtbl1q_u8(table, places_of(vandq_u32(shifted, vdupq_n_u32(3)))));
   }
 };
+
+// For 2:4 sparse weights: the lowest two bits of byte kByte of each doubleword.
+using Places = uint8x16_t;
+template <size_t kByte>
+inline Places places_in(Bytes bytes) {
+  Bytes shifted = bytes;
+  if constexpr (kByte != 0) shifted = vshrq_n_u32(bytes, 8 * kByte);
+  return places_of(vandq_u32(shifted, vdupq_n_u32(3)));
+}
+inline Bytes shift_down_two(Bytes bytes) { return vshrq_n_u32(bytes, 2); }
+inline F32 broadcast_four(const float* p) { return load(p); }
+inline F32 pick(F32 four, Places places) {
+  return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(four), places));
+}
 
 }  // namespace
 

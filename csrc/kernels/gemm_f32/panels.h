@@ -82,14 +82,24 @@ inline void multiply_block(const ferrule_gemm_args& args, const Panel& panel, co
   }
 }
 
-// Calls body(k, depth) for the blocks of k; once where there is no k at all, so that the sums become 0.
+// Calls body(k, depth) for blocks of k of about the same size, but for the last whole units of any codes;
+// once where there is no k at all, so that the sums become 0.
 template <typename Body>
 inline void for_depths(size_t depth, Body body) {
+  constexpr size_t largest_unit = 32;
+  const size_t blocks = (depth + kBlockDepth - 1) / kBlockDepth;
+  const size_t block =
+      blocks ? ((depth + blocks - 1) / blocks + largest_unit - 1) / largest_unit * largest_unit : 1;
   size_t k = 0;
   do {
-    body(k, depth - k < kBlockDepth ? depth - k : kBlockDepth);
-    k += kBlockDepth;
+    body(k, depth - k < block ? depth - k : block);
+    k += block;
   } while (k < depth);
+}
+
+// What is read after the codes of k: those `offset` bytes into the panel, or the next panel.
+inline const uint8_t* follow(const ferrule_gemm_args& args, const Panel& panel, size_t k, size_t offset) {
+  return panel.codes + (k < args.layout.depth ? offset : args.layout.bytes);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Products of float32 rows with float32 weights [depth][columns], over the names of simd/README.md and over
-// multiply_add, which the file of the instruction set gives. Internal linkage.
+// multiply_add and keep_order, which the file of the instruction set gives. Internal linkage.
 #ifndef FERRULE_KERNELS_GEMM_F32_TILE_H
 #define FERRULE_KERNELS_GEMM_F32_TILE_H
 
@@ -22,7 +22,7 @@ struct TileArgs {
 // Where a tile has too few sums to keep the multipliers busy through their latency, neighbouring k go to sums
 // of their own, which are added at the end.
 template <size_t kRows, size_t kVectors>
-constexpr size_t kChains = kRows * kVectors >= 8   ? 1
+constexpr size_t kChains = kRows * kVectors >= 6   ? 1
                            : kRows * kVectors >= 3 ? 2
                                                    : 4;
 
@@ -58,6 +58,7 @@ __attribute__((noinline)) void multiply_tile(const TileArgs& args) {
       const float x = input[r * stride + k];
 #pragma GCC unroll 4
       for (size_t v = 0; v < kVectors; ++v) tile[c][r][v] = multiply_add(columns[v], x, tile[c][r][v]);
+      keep_order();
     }
   };
   size_t k = 0;

@@ -16,8 +16,9 @@ void multiply_float_panels(const ferrule_gemm_args& args, size_t begin, size_t e
       for_depths(args.layout.depth, [&](size_t k, size_t depth) {
         const float* weights = reinterpret_cast<const float*>(panel.codes) + k * kColumns;
         const size_t bytes = depth * kColumns * sizeof(float);
-        multiply_block<kRows, kVectors>(args, panel, weights, k, depth, row, rows, sums,
-                                        weights + depth * kColumns, bytes);
+        multiply_block<kRows, kVectors>(
+            args, panel, weights, k, depth, row, rows, sums,
+            follow(args, panel, k + depth, (k + depth) * kColumns * sizeof(float)), bytes);
       });
       for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
     }

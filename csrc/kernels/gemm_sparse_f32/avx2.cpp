@@ -1,0 +1,15 @@
+#include <string.h>
+
+#include "kernels/declarations.h"
+#include "simd/avx2.h"
+
+#include "kernels/gemm_f32/decode_avx2.h"
+#include "kernels/gemm_f32/steps.h"
+
+#include "kernels/gemm_sparse/dense.h"
+
+void ferrule_gemm_sparse_f32_avx2(const ferrule_gemm_args* args, size_t begin, size_t end, void* scratch) {
+  if (args->m >= kManyRows)
+    return multiply_spread_panels<6, 2>(*args, begin, end, static_cast<float*>(scratch));
+  multiply_sparse_panels<SparseFloats, 3, 2>(*args, begin, end);
+}
