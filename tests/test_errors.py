@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = re.compile(r"FER-[A-Z]{3}-\d{3}")
 SOURCES = sorted(
     path
-    for folder in ("sdk", "converters", "runtime", "device_profiles", "csrc/bindings")
+    for folder in ("sdk", "converters", "runtime", "device_profiles", "csrc/bindings", "csrc/ops")
     for path in (ROOT / folder).rglob("*")
     if path.suffix in {".py", ".cpp", ".h"}
 )
@@ -118,4 +118,4 @@ def test_native_errors_are_pythons_own_kinds() -> None:
     native = pytest.importorskip("ferrule.runtime._C")
     assert issubclass(native.KernelTypeError, TypeError) and issubclass(native.KernelValueError, ValueError)
     with pytest.raises(native.KernelTypeError, match="^FER-KER-001"):
-        native.gemv_i8("weights", None, None, 1.0, 0)
+        native.layer_norm("rows")

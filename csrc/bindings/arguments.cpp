@@ -3,21 +3,13 @@
 #include <cmath>
 
 #include "ferrule/dispatch.h"
+#include "tensor.h"
 
 namespace ferrule::bindings {
 
 namespace {
 
-std::string describe(const py::object& value) {
-  if (!py::isinstance<py::array>(value)) return py::str(py::type::of(value).attr("__name__"));
-  return std::string(py::str(value.attr("dtype"))) + " of shape " + std::string(py::str(value.attr("shape")));
-}
-
-std::string found(const char* code, const char* name, const std::string& what) {
-  return std::string(code) + " " + name + ": found " + what + "; allowed: ";
-}
-
-std::string joined(const std::vector<std::string>& names) {
+std::string join(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
   return text;
@@ -36,61 +28,59 @@ const char* reason_of(ferrule_isa_status status) {
 
 std::string refused_isa(const char* code, const char* name, const std::string& isa,
                         ferrule_isa_status status) {
-  return found(code, name, "'" + isa + "'" + reason_of(status)) + joined(usable_isas());
+  return std::string(code) + " " + name + ": found '" + isa + "'" + reason_of(status) +
+         "; allowed: " + join(usable_isas());
 }
 
 }  // namespace
 
-py::array require_array(const py::object& value, const char* name, const char* dtype, int rank) {
-  const std::string wanted = std::string("a numpy array of ") + dtype + ", rank " + std::to_string(rank);
-  if (!py::isinstance<py::array>(value) || !py::dtype(dtype).equal(value.attr("dtype"))) {
-    throw TypeRefused(found("FER-KER-001", name, describe(value)) + wanted);
-  }
-  const auto array = py::reinterpret_borrow<py::array>(value);
-  if (array.ndim() != rank) throw ValueRefused(found("FER-KER-002", name, describe(value)) + wanted);
-  const int layout = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  if ((array.flags() & layout) != layout) {
-    throw ValueRefused(found("FER-KER-003", name, describe(value) + " with strides or unaligned") +
-                       "C-contiguous and aligned memory; numpy.ascontiguousarray makes it so");
-  }
-  return array;
-}
-
-py::array require_vector(const py::object& value, const char* name, const char* dtype, py::ssize_t length,
-                         const char* reason) {
-  const py::array array = require_array(value, name, dtype, 1);
-  if (array.shape(0) != length) {
-    throw ValueRefused(found("FER-KER-002", name, "length " + std::to_string(array.shape(0))) + "length " +
-                       std::to_string(length) + ", " + reason);
-  }
-  return array;
-}
-
-float require_finite(const py::object& value, const char* name) {
+float require_number(const py::object& value, const char* name) {
   const double number = PyFloat_AsDouble(value.ptr());
   if (PyErr_Occurred()) {
     PyErr_Clear();
-    throw TypeRefused(found("FER-KER-001", name, describe(value)) + "a real number");
+    refuse_type(name, describe(value), "a real number");
   }
   const auto narrowed = static_cast<float>(number);
-  if (!std::isfinite(narrowed)) {
-    throw ValueRefused(found("FER-KER-004", name, std::to_string(number)) + "a finite float32");
-  }
+  if (!std::isfinite(narrowed)) refuse_value(name, py::str(value), "a finite float32");
   return narrowed;
 }
 
-std::int32_t require_int8(const py::object& value, const char* name) {
+float require_number_from(const py::object& value, const char* name, float lowest) {
+  const float number = require_number(value, name);
+  if (number < lowest) refuse_value(name, py::str(value), "at least " + std::to_string(lowest));
+  return number;
+}
+
+int64_t require_integer(const py::object& value, const char* name, int64_t lowest, int64_t highest) {
+  const std::string allowed = "an integer from " + std::to_string(lowest) + " to " + std::to_string(highest);
   const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
   if (!index) {
     PyErr_Clear();
-    throw TypeRefused(found("FER-KER-001", name, describe(value)) + "an integer from -128 to 127");
+    refuse_type(name, describe(value), allowed);
   }
   int overflow = 0;
-  const long number = PyLong_AsLongAndOverflow(index.ptr(), &overflow);
-  if (overflow != 0 || number < -128 || number > 127) {
-    throw ValueRefused(found("FER-KER-004", name, py::str(index)) + "an integer from -128 to 127");
+  const int64_t number = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  if (overflow != 0 || number < lowest || number > highest) {
+    refuse_value(name, overflow ? "an integer beyond 64 bits" : std::to_string(number), allowed);
   }
-  return static_cast<std::int32_t>(number);
+  return number;
+}
+
+bool require_bool(const py::object& value, const char* name) {
+  if (!py::isinstance<py::bool_>(value)) refuse_type(name, describe(value), "True or False");
+  return value.cast<bool>();
+}
+
+int require_word(const py::object& value, const char* name,
+                 std::initializer_list<std::pair<const char*, int>> words) {
+  std::string allowed;
+  for (const auto& word : words) allowed += (allowed.empty() ? "" : ", ") + std::string(word.first);
+  if (!py::isinstance<py::str>(value)) refuse_type(name, describe(value), allowed);
+  const auto found = value.cast<std::string>();
+  for (const auto& word : words) {
+    if (found == word.first) return word.second;
+  }
+  refuse_value(name, "'" + found + "'", allowed);
 }
 
 std::string require_isa(const py::object& isa) {
@@ -101,9 +91,8 @@ std::string require_isa(const py::object& isa) {
     throw ValueRefused(
         refused_isa("FER-KER-006", "environment variable " FERRULE_ISA_VARIABLE, active, status));
   }
-  if (!py::isinstance<py::str>(isa)) {
-    throw TypeRefused(found("FER-KER-001", "isa", describe(isa)) + "None or one of " + joined(usable_isas()));
-  }
+  if (!py::isinstance<py::str>(isa))
+    refuse_type("isa", describe(isa), "None or one of " + join(usable_isas()));
   const auto name = isa.cast<std::string>();
   const ferrule_isa_status status = ferrule_check_isa(name.c_str());
   if (status != FERRULE_ISA_USABLE) throw ValueRefused(refused_isa("FER-KER-005", "isa", name, status));

@@ -1,4 +1,3 @@
-#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -8,6 +7,7 @@
 
 #include "arguments.h"
 #include "ferrule/dispatch.h"
+#include "groups.h"
 
 namespace py = pybind11;
 namespace fb = ferrule::bindings;
@@ -36,4 +36,7 @@ PYBIND11_MODULE(_C, module) {
   module.def(
       "active_isa", [] { return fb::require_isa(py::none()); },
       "Instruction set in use: FERRULE_ISA where set, else the strongest that this CPU runs.");
+  fb::bind_pool(module);
+  fb::bind_norms(module);
+  fb::bind_peak(module);
 }

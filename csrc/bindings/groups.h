@@ -1,0 +1,15 @@
+// One file for each group of ops; each adds its functions to the module.
+#ifndef FERRULE_BINDINGS_GROUPS_H
+#define FERRULE_BINDINGS_GROUPS_H
+
+#include <pybind11/pybind11.h>
+
+namespace ferrule::bindings {
+
+void bind_pool(pybind11::module_& module);
+void bind_norms(pybind11::module_& module);
+void bind_peak(pybind11::module_& module);
+
+}  // namespace ferrule::bindings
+
+#endif

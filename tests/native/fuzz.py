@@ -1,0 +1,148 @@
+"""Calls every op with arguments that are wrong in random ways: `python tests/native/fuzz.py [EXAMPLES]`.
+
+A process of its own, since what it looks for is a crash. Each op has one valid call here, which is then spoilt: one or
+two arguments get another dtype, rank, size, stride, an overlap, or a foreign object in their place.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ferrule.runtime import _C
+
+Case = dict[str, Any]
+
+
+def floats(*shape: int) -> Any:
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+def block() -> Any:
+    room = np.ones(2048 + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + 2048]
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "layer_norm": lambda: {
+        "input": floats(3, 8),
+        "weight": floats(8),
+        "bias": floats(8),
+        "residual": floats(3, 8),
+        "epsilon": 1e-5,
+        "out": floats(3, 8),
+        "sum": floats(3, 8),
+    },
+    "peak": lambda: {"kind": "read", "units": 2, "memory": block()},
+}
+COMMON = {"isa": None, "pool": None}
+WITHOUT_POOL = ("peak",)
+JUNK = [
+    None,
+    0,
+    -1,
+    1,
+    7,
+    2**31,
+    2**63,
+    2**70,
+    0.0,
+    -1.5,
+    float("nan"),
+    float("inf"),
+    1e300,
+    True,
+    "",
+    "gelu",
+    b"\0" * 64,
+]
+JUNK += [
+    "gelu",
+    b"\0" * 64,
+    [],
+    [1.0],
+    {},
+    object(),
+    np.float32(1),
+    np.array(3.0, np.float32),
+    memoryview(b"abcd"),
+    int,
+    bytearray(16),
+]
+DTYPES = ["f4", "f8", "f2", ">f4", "i1", "u1", "i2", "i4", "i8", "u4", "?", "c8", "S3", "O"]
+
+
+@st.composite
+def spoil(draw: Any, value: Any) -> Any:
+    """Something beside what `value` is."""
+    if not isinstance(value, np.ndarray) or value.size > 1e6 or draw(st.integers(0, 5)) == 0:
+        return draw(st.sampled_from(JUNK))
+    way = draw(st.sampled_from(["dtype", "shape", "slice", "step", "offset", "transpose", "repeat", "scale", "axes"]))
+    if way == "dtype":
+        return np.zeros(value.shape if value.size < 1e6 else 3, draw(st.sampled_from(DTYPES)))
+    if way == "shape":
+        shape = draw(st.lists(st.sampled_from([0, 1, 2, 3, 5, 8, 9, 16, 33]), max_size=6))
+        return np.ones(shape if np.prod(shape, dtype=float) < 1e6 else [3], value.dtype)
+    if way == "slice" and value.ndim:
+        axis = draw(st.integers(0, value.ndim - 1))
+        return np.moveaxis(np.moveaxis(value, axis, 0)[draw(st.integers(0, 2)) :], 0, axis)
+    if way == "step" and value.ndim:
+        axis = draw(st.integers(0, value.ndim - 1))
+        return np.moveaxis(np.moveaxis(value, axis, 0)[:: draw(st.sampled_from([-1, 2, -2]))], 0, axis)
+    if way == "offset":
+        return np.frombuffer(b"\1" * (value.nbytes + 1), np.uint8)[1:].view(value.dtype).reshape(value.shape)
+    if way == "transpose":
+        return value.T
+    if way == "repeat":
+        return np.broadcast_to(value, (draw(st.sampled_from([0, 1, 3, 2**40])), *value.shape))
+    if way == "scale" and value.dtype.kind in "iu":
+        return np.full_like(value, draw(st.sampled_from([np.iinfo(value.dtype).min, np.iinfo(value.dtype).max])))
+    if way == "scale" and value.dtype.kind == "f":
+        return np.full_like(value, draw(st.sampled_from([np.nan, np.inf, -np.inf, 3e38, 1e-44, 0.0])))
+    return value[None]
+
+
+@st.composite
+def calls(draw: Any) -> tuple[str, Case]:
+    op = draw(st.sampled_from(sorted(CASES)))
+    case = {**CASES[op](), **({} if op in WITHOUT_POOL else COMMON)}
+    for name in draw(st.lists(st.sampled_from(sorted(case)), max_size=2)):
+        case[name] = draw(spoil(case[name]))
+    tensors = [name for name, value in case.items() if isinstance(value, np.ndarray)]
+    if tensors and draw(st.integers(0, 4)) == 0:  # two arguments in the same memory
+        case[draw(st.sampled_from(tensors))] = case[draw(st.sampled_from(tensors))]
+    if draw(st.integers(0, 2)) == 0:
+        case["isa"] = draw(st.sampled_from(_C.isas()))
+    return op, case
+
+
+def main(examples: int) -> None:
+    for op, case in CASES.items():  # each is valid as it stands
+        getattr(_C, op)(**case())
+    outcomes = dict.fromkeys(CASES, (0, 0))
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(calls())
+    def run(call: tuple[str, Case]) -> None:
+        op, case = call
+        done, refused = outcomes[op]
+        try:
+            getattr(_C, op)(**case)
+            outcomes[op] = done + 1, refused
+        except (_C.KernelTypeError, _C.KernelValueError) as error:
+            assert str(error).startswith("FER-KER-0"), error
+            outcomes[op] = done, refused + 1
+
+    run()
+    for op, (done, refused) in outcomes.items():
+        print(f"{op}: {done} done, {refused} refused")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

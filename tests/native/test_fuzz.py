@@ -1,0 +1,26 @@
+"""No argument crashes an op; fuzz.py, which says how, runs in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ferrule.runtime import _C
+
+SCRIPT = Path(__file__).with_name("fuzz.py")
+NO_OPS = {"KernelTypeError", "KernelValueError", "Pool", "active_isa", "isas", "kernels"}
+
+
+@pytest.mark.slow
+def test_wrong_arguments_are_refused_and_never_crash() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "4000"], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = {m[1]: (int(m[2]), int(m[3])) for m in re.finditer(r"(\w+): (\d+) done, (\d+) refused", done.stdout)}
+    assert set(counts) == {name for name in vars(_C) if not name.startswith("_")} - NO_OPS
+    assert all(finished > 0 and refused > 0 for finished, refused in counts.values()), counts
