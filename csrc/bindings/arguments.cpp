@@ -71,6 +71,22 @@ bool require_bool(const py::object& value, const char* name) {
   return value.cast<bool>();
 }
 
+std::vector<size_t> require_sizes(const py::object& value, const char* name, size_t count, int64_t lowest) {
+  constexpr int64_t kHighest = INT32_MAX;
+  if (!py::isinstance<py::sequence>(value) || py::isinstance<py::str>(value)) {
+    return std::vector<size_t>(count, static_cast<size_t>(require_integer(value, name, lowest, kHighest)));
+  }
+  const auto items = py::reinterpret_borrow<py::sequence>(value);
+  if (items.size() != count) {
+    refuse_shape(name, std::to_string(items.size()) + " numbers", std::to_string(count) + " numbers, or one");
+  }
+  std::vector<size_t> sizes;
+  for (size_t i = 0; i < count; ++i) {
+    sizes.push_back(static_cast<size_t>(require_integer(py::object(items[i]), name, lowest, kHighest)));
+  }
+  return sizes;
+}
+
 int require_word(const py::object& value, const char* name,
                  std::initializer_list<std::pair<const char*, int>> words) {
   std::string allowed;

@@ -24,6 +24,9 @@ float require_number_from(const py::object& value, const char* name, float lowes
 int64_t require_integer(const py::object& value, const char* name, int64_t lowest, int64_t highest);
 bool require_bool(const py::object& value, const char* name);
 
+// `count` integers, or one that stands for all of them.
+std::vector<size_t> require_sizes(const py::object& value, const char* name, size_t count, int64_t lowest);
+
 // One of the words; returns the number beside it.
 int require_word(const py::object& value, const char* name,
                  std::initializer_list<std::pair<const char*, int>> words);
@@ -34,18 +37,24 @@ std::string require_isa(const py::object& isa);
 // Names of the instruction sets that are compiled in and that this CPU runs, weakest first.
 std::vector<std::string> usable_isas();
 
-// Calls ferrule_<op>(&args, isa, pool) without the GIL, and raises what it answers.
-template <typename Args>
-void run(ferrule_status (*op)(const Args*, const char*, ferrule_pool*), const char* name, const Args& args,
-         const py::object& isa, const py::object& pool) {
-  const std::string usable = require_isa(isa);
+// Calls `op` with the pool, without the GIL, and raises what it answers.
+template <typename Op>
+void run(const char* name, const py::object& pool, Op op) {
   const SharedPool threads = require_pool(pool);
   ferrule_status status;
   {
     const py::gil_scoped_release release;
-    status = op(&args, usable.c_str(), threads.get());
+    status = op(threads.get());
   }
   require_ok(status, name);
+}
+
+// The same for an op that needs nothing but its arguments.
+template <typename Args>
+void run(const char* name, ferrule_status (*op)(const Args*, const char*, ferrule_pool*), const Args& args,
+         const py::object& isa, const py::object& pool) {
+  const std::string usable = require_isa(isa);
+  run(name, pool, [&](ferrule_pool* threads) { return op(&args, usable.c_str(), threads); });
 }
 
 }  // namespace ferrule::bindings

@@ -41,7 +41,7 @@ py::object layer_norm(const py::object& input, const py::object& weight, const p
   args.rows = rows.count;
   args.width = rows.width;
   args.epsilon = require_number_from(epsilon, "epsilon", 0);
-  run(&ferrule_layer_norm, "layer_norm", args, isa, pool);
+  run("layer_norm", &ferrule_layer_norm, args, isa, pool);
   return y.object();
 }
 

@@ -74,16 +74,16 @@ std::string describe(const py::object& value) {
   return py::type::of(value).attr("__name__").cast<std::string>();
 }
 
-Tensor Tensor::read(const py::object& value, const char* name, Dtypes dtypes) {
-  return view(value, name, dtypes, false);
+Tensor Tensor::read(const py::object& value, const char* name, Dtypes dtypes, Layout layout) {
+  return view(value, name, dtypes, layout, false);
 }
 
-Tensor Tensor::write(const py::object& value, const char* name, Dtypes dtypes) {
-  return view(value, name, dtypes, true);
+Tensor Tensor::write(const py::object& value, const char* name, Dtypes dtypes, Layout layout) {
+  return view(value, name, dtypes, layout, true);
 }
 
-Tensor Tensor::view(const py::object& value, const char* name, Dtypes dtypes, bool writes) {
-  Tensor tensor(value, name);
+Tensor Tensor::view(const py::object& value, const char* name, Dtypes dtypes, Layout layout, bool writes) {
+  Tensor tensor(value, name, layout);
   if (!tensor.take_buffer(writes, dtypes) && !tensor.take_dlpack(writes, dtypes)) {
     refuse_type(name, describe(value),
                 join_names(dtypes) +
@@ -100,7 +100,7 @@ Tensor Tensor::view(const py::object& value, const char* name, Dtypes dtypes, bo
 Tensor Tensor::make(const char* name, const Shape& shape, Dtype dtype) {
   if (!count_bytes(shape, dtype)) refuse_size(name, describe(shape), "sizes whose product fits the memory");
   try {
-    Tensor tensor(py::array(py::dtype(name_of(dtype)), shape), name);
+    Tensor tensor(py::array(py::dtype(name_of(dtype)), shape), name, Layout::kRows);
     tensor.data_ = tensor.object_.cast<py::array>().mutable_data();
     tensor.dtype_ = dtype;
     tensor.shape_ = shape;
@@ -112,16 +112,17 @@ Tensor Tensor::make(const char* name, const Shape& shape, Dtype dtype) {
   }
 }
 
-Tensor Tensor::output(const py::object& out, const char* name, const Shape& shape, Dtype dtype) {
+Tensor Tensor::output(const py::object& out, const char* name, const Shape& shape, Dtype dtype,
+                      Layout layout) {
   if (out.is_none()) return make(name, shape, dtype);
-  Tensor tensor = write(out, name, {dtype});
+  Tensor tensor = write(out, name, {dtype}, layout);
   tensor.require_shape(shape, "the result's");
   return tensor;
 }
 
-std::optional<Tensor> read_optional(const py::object& value, const char* name, Dtypes dtypes) {
+std::optional<Tensor> read_optional(const py::object& value, const char* name, Dtypes dtypes, Layout layout) {
   if (value.is_none()) return std::nullopt;
-  return Tensor::read(value, name, dtypes);
+  return Tensor::read(value, name, dtypes, layout);
 }
 
 void Tensor::require_dtype(std::optional<Dtype> found, Dtypes dtypes) {
@@ -142,10 +143,10 @@ void Tensor::require_layout(const std::vector<py::ssize_t>& byte_strides, bool w
                   "memory aligned to " + std::string(name_of(dtype_)) + "; a copy is");
   }
   for (size_t axis = rank(); axis-- > 0;) {
-    const bool last = axis + 1 == rank();
+    const bool last = axis + 1 == rank() && layout_ == Layout::kRows;
     const py::ssize_t stride = byte_strides[axis];
     if (shape_[axis] == 1) {
-      if (!last) strides_[axis] = std::max<size_t>(strides_[axis + 1], 1) * shape_[axis + 1];
+      if (axis + 1 < rank()) strides_[axis] = std::max<size_t>(strides_[axis + 1], 1) * shape_[axis + 1];
       continue;
     }
     if (stride < 0 || stride % size != 0 || (last && stride != size)) {
@@ -190,14 +191,18 @@ bool Tensor::shares_elements() const {
 bool Tensor::overlaps(const Tensor& other) const {
   const auto a = reinterpret_cast<uintptr_t>(data_), b = reinterpret_cast<uintptr_t>(other.data_);
   if (extent() == 0 || other.extent() == 0 || a + extent() <= b || b + other.extent() <= a) return false;
-  size_t step = 0;  // bytes that divide every stride but those of the last axes
+  size_t step = 0;  // bytes that divide every stride but those of neighbouring elements
   size_t widths[2];
   const Tensor* both[] = {this, &other};
   for (size_t i = 0; i < 2; ++i) {
     const size_t size = size_of(both[i]->dtype_);
-    widths[i] = size * (both[i]->rank() ? both[i]->shape_.back() : 1);
-    for (size_t axis = 0; axis + 1 < both[i]->rank(); ++axis) {
-      if (both[i]->shape_[axis] > 1) step = std::gcd(step, both[i]->strides_[axis] * size);
+    widths[i] = size;
+    for (size_t axis = 0; axis < both[i]->rank(); ++axis) {
+      const size_t stride = both[i]->strides_[axis], more = both[i]->shape_[axis] - 1;
+      if (stride == 1)
+        widths[i] += more * size;
+      else if (more > 0)
+        step = std::gcd(step, stride * size);
     }
   }
   if (step == 0) return true;

@@ -20,6 +20,9 @@ enum class Dtype { kFloat32, kInt8, kUint8, kInt16, kInt32, kInt64, kBool };
 using Dtypes = std::initializer_list<Dtype>;
 using Shape = std::vector<size_t>;
 
+// Whether the elements of the last axis must stand side by side, or may have any stride.
+enum class Layout { kRows, kStrided };
+
 // All axes of a tensor but the last, taken as one.
 struct Rows {
   size_t count;
@@ -29,17 +32,19 @@ struct Rows {
 
 // A view of the memory of a Python object: one with the buffer protocol (numpy, memoryview, array) or with
 // DLPack in main memory (torch, jax). Nothing is copied; the object's memory is held until the view goes,
-// which must be under the GIL. What holds for every view: the elements of the last axis stand side by side,
-// no stride is negative, every element is aligned to its type.
+// which must be under the GIL. What holds for every view: no stride is negative, every element is aligned to
+// its type, and in the layout kRows the elements of the last axis stand side by side.
 class Tensor {
  public:
   // Throw TypeRefused or ValueRefused; `write` refuses memory that is read-only, or that two elements share.
-  static Tensor read(const py::object& value, const char* name, Dtypes dtypes);
-  static Tensor write(const py::object& value, const char* name, Dtypes dtypes);
+  static Tensor read(const py::object& value, const char* name, Dtypes dtypes, Layout layout = Layout::kRows);
+  static Tensor write(const py::object& value, const char* name, Dtypes dtypes,
+                      Layout layout = Layout::kRows);
   // A new numpy array whose values are not set yet.
   static Tensor make(const char* name, const Shape& shape, Dtype dtype);
   // `out`, of exactly this shape and dtype; a new array where it is None.
-  static Tensor output(const py::object& out, const char* name, const Shape& shape, Dtype dtype);
+  static Tensor output(const py::object& out, const char* name, const Shape& shape, Dtype dtype,
+                       Layout layout = Layout::kRows);
 
   template <typename T>
   T* data() const {
@@ -66,9 +71,10 @@ class Tensor {
   Rows rows() const;
 
  private:
-  Tensor(const py::object& value, const char* name) : name_(name), object_(value) {}
+  Tensor(const py::object& value, const char* name, Layout layout)
+      : name_(name), layout_(layout), object_(value) {}
 
-  static Tensor view(const py::object& value, const char* name, Dtypes dtypes, bool writes);
+  static Tensor view(const py::object& value, const char* name, Dtypes dtypes, Layout layout, bool writes);
   bool take_buffer(bool writes, Dtypes dtypes);
   bool take_dlpack(bool writes, Dtypes dtypes);
   void require_dtype(std::optional<Dtype> found, Dtypes dtypes);
@@ -78,6 +84,7 @@ class Tensor {
   size_t extent() const;  // bytes from the first element to the end of the last
 
   const char* name_;
+  Layout layout_;
   py::object object_;
   void* data_ = nullptr;
   Dtype dtype_ = Dtype::kFloat32;
@@ -87,7 +94,8 @@ class Tensor {
 };
 
 // The view of an argument that may be None.
-std::optional<Tensor> read_optional(const py::object& value, const char* name, Dtypes dtypes);
+std::optional<Tensor> read_optional(const py::object& value, const char* name, Dtypes dtypes,
+                                    Layout layout = Layout::kRows);
 
 // Address of the elements, or NULL for an argument that was None.
 template <typename T>

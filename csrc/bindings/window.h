@@ -1,0 +1,20 @@
+#ifndef FERRULE_BINDINGS_WINDOW_H
+#define FERRULE_BINDINGS_WINDOW_H
+
+#include "ferrule/window.h"
+#include "tensor.h"
+
+namespace ferrule::bindings {
+
+// The window of `kernel` (height, width) over images (batch, height, width, channels), with `stride` and
+// `dilation` one number or (height, width), and `padding` one number, (height, width) or (top, bottom, left,
+// right).
+ferrule_window read_window(const Tensor& images, size_t kernel_height, size_t kernel_width,
+                           const py::object& stride, const py::object& padding, const py::object& dilation);
+
+// (batch, out_height, out_width, channels)
+Shape output_shape(const ferrule_window& window, size_t channels);
+
+}  // namespace ferrule::bindings
+
+#endif

@@ -1,0 +1,101 @@
+"""Products as ONNX Runtime does them: graphs of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ferrule.runtime.bench.kernels.case import Body
+
+__all__ = ["matmul_f32", "matmul_i4", "matmul_i8", "open_sessions"]
+
+BLOCK = 32
+
+
+def matmul_f32(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
+    """MatMul."""
+
+    def make(seed: int) -> tuple[list[Any], dict[str, Any]]:
+        from onnx import helper
+
+        weight = np.random.default_rng(seed).standard_normal((depth, columns), np.float32)
+        return [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}
+
+    return open_sessions(make, rows, depth, columns, copies, threads)
+
+
+def matmul_i8(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
+    """Dynamic int8, a scale for each column: what quantize_dynamic writes, fused by ONNX Runtime on loading."""
+
+    def make(seed: int) -> tuple[list[Any], dict[str, Any]]:
+        from onnx import TensorProto, helper
+
+        nodes = [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+            helper.make_node("MatMulInteger", ["q", "w", "z", "wz"], ["i"]),
+            helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["s", "ws"], ["m"]),
+            helper.make_node("Mul", ["f", "m"], ["y"]),
+        ]
+        weight = np.random.default_rng(seed).integers(-127, 128, (depth, columns), np.int8)
+        return nodes, {"w": weight, "wz": np.zeros(columns, np.int8), "ws": np.full(columns, 0.01, np.float32)}
+
+    return open_sessions(make, rows, depth, columns, copies, threads)
+
+
+def matmul_i4(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
+    """MatMulNBits with int8 arithmetic (accuracy level 4), blocks of 32."""
+
+    def make(seed: int) -> tuple[list[Any], dict[str, Any]]:
+        from onnx import helper
+
+        attributes = {"K": depth, "N": columns, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
+        nodes = [helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **attributes)]
+        shape = (columns, depth // BLOCK, BLOCK // 2)
+        weight = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+        return nodes, {"w": weight, "s": np.full(columns * depth // BLOCK, 0.01, np.float32)}
+
+    return open_sessions(make, rows, depth, columns, copies, threads)
+
+
+def open_sessions(
+    make: Callable[[int], tuple[list[Any], dict[str, Any]]],
+    rows: int,
+    depth: int,
+    columns: int,
+    copies: int,
+    threads: int,
+) -> Body:
+    """A session for each copy; inputs and outputs are bound to memory once."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    x = np.random.default_rng(0).standard_normal((rows, depth), np.float32)
+    bound = []
+    for copy in range(copies):
+        nodes, constants = make(copy)
+        graph = helper.make_graph(
+            nodes,
+            "product",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, depth])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, columns])],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        )
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        binding = session.io_binding()
+        binding.bind_cpu_input("x", x)
+        binding.bind_output("y")
+        bound.append((session, binding))
+
+    def body(turn: int) -> None:
+        session, binding = bound[turn % copies]
+        session.run_with_iobinding(binding)
+
+    return body

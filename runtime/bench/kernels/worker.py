@@ -1,0 +1,107 @@
+"""The measuring process of one package: `python -m ferrule.runtime.bench.kernels.worker PACKAGE THREADS`.
+
+A line of JSON asks, a line answers. Each package has a process of its own, so that threads that spin while they wait,
+and a crash, are its own. Asked for nothing, it sleeps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from importlib import import_module
+from typing import Any
+
+from ferrule.runtime.bench.kernels.case import OURS, PACKAGES, Body
+
+__all__ = ["Worker", "main"]
+
+ROUND_S = 0.02
+"""At least so long is timed at once."""
+
+
+class Worker:
+    """Bodies that were prepared, and how many calls make a round of each."""
+
+    def __init__(self, package: str, threads: int) -> None:
+        from ferrule.runtime.bench.kernels.cases import list_cases
+
+        self.threads = threads
+        if package != OURS:
+            import_module(PACKAGES[package])
+        if package == "torch":
+            import torch
+
+            torch.set_num_threads(threads)
+            torch.set_grad_enabled(False)
+        self.cases = {case.name: case for case in list_cases()}
+        self.bodies: dict[str, tuple[Body, int]] = {}
+        self.turn = 0
+
+    def prepare(self, case: str, way: str) -> dict[str, Any]:
+        """Build, warm up, and choose how many calls are timed at once."""
+        body = self.cases[case].ways[way](self.threads)
+        for turn in range(3):
+            body(turn)
+        start = time.perf_counter()
+        body(3)
+        once = time.perf_counter() - start
+        calls = max(1, int(ROUND_S / max(once, 1e-6)))
+        self.bodies[way] = body, calls
+        self.time(way)
+        return {"calls": calls}
+
+    def time(self, way: str) -> dict[str, Any]:
+        """Microseconds of a call, the mean of a round."""
+        body, calls = self.bodies[way]
+        first = self.turn
+        self.turn += calls
+        start = time.perf_counter()
+        for turn in range(first, self.turn):
+            body(turn)
+        return {"us": 1e6 * (time.perf_counter() - start) / calls}
+
+    def forget(self) -> dict[str, Any]:
+        """Give the memory of all bodies back."""
+        self.bodies.clear()
+        return {}
+
+    def peaks(self) -> dict[str, Any]:
+        """This machine's; asked of our own worker."""
+        from ferrule.runtime.bench.kernels.peaks import measure_peaks
+
+        found = measure_peaks(self.threads)
+        return {**found.__dict__, "read_gbps": list(found.read_gbps.items())}
+
+    def version(self) -> dict[str, Any]:
+        """Of the package."""
+        from importlib import metadata
+
+        names = {"llama.cpp": "llama-cpp-python"}
+        package = sys.argv[1]
+        return {"version": metadata.version(names.get(package, package)) if package != OURS else ""}
+
+
+def main() -> None:
+    """Answer until the input ends. What libraries print goes to standard error."""
+    package, threads = sys.argv[1], int(sys.argv[2])
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+    worker: Worker | None = None
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            if worker is None:
+                worker = Worker(package, threads)
+            answer = getattr(worker, question.pop("do"))(**question)
+        except Exception as error:  # a peer can raise anything; the parent tells it and goes on
+            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""`ferrule bench`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ferrule.cli.output import EXIT_NONE, EXIT_SOME, json_option, print_json, print_table, tell
+from ferrule.errors import OutputError, TargetError
+
+if TYPE_CHECKING:
+    from ferrule.runtime.bench.kernels import Found
+
+__all__ = ["command"]
+
+PEERS = ("torch", "onnxruntime", "openvino", "llama.cpp")
+
+
+@click.group("bench")
+def command() -> None:
+    """Measure Ferrule's own code on this machine beside that of others.
+
+    \b
+    ferrule bench kernels --threads 1,2 --plot kernels.svg
+    """
+
+
+def _read_counts(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(int(word) for word in value.split(","))
+    except ValueError:
+        counts = ()
+    if not counts or min(counts) < 1 or max(counts) > 256:
+        raise click.BadParameter(f"{value!r} is no list of numbers from 1 to 256, such as 1,2.", context, parameter)
+    return counts
+
+
+@command.command("kernels")
+@click.option("--threads", default="1", show_default=True, callback=_read_counts, help="Numbers of threads, as 1,2.")
+@click.option("--op", "ops", multiple=True, help="Only cases whose name (op, shape, dtype) holds this; repeatable.")
+@click.option("--peer", "peers", multiple=True, type=click.Choice(PEERS), help="Only this peer; repeatable.")
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1, 1000), help="Rounds of each case.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the ratios: .svg or .png.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON to this file.")
+@json_option
+def kernels(
+    threads: tuple[int, ...],
+    ops: tuple[str, ...],
+    peers: tuple[str, ...],
+    rounds: int,
+    plot: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> int:
+    """Time the native kernels beside torch, ONNX Runtime, OpenVINO and llama.cpp, as far as they are installed.
+
+    Every package runs in a process of its own on the same cores; rounds visit them in turn. `ratio` is the peer's
+    time by ours, above 1 where ours is faster; `share` the least time that this machine's measured peaks allow by
+    ours. Measure on a machine that does nothing else.
+
+    \b
+    ferrule bench kernels
+    ferrule bench kernels --op gemm --peer onnxruntime --threads 1,2 -o kernels.json --plot kernels.svg
+    """
+    from ferrule.runtime.bench.kernels import bench_kernels, list_cases
+
+    cases = [case for case in list_cases() if not ops or any(op in case.name for op in ops)]
+    if not cases:
+        known = ", ".join(sorted({case.op for case in list_cases()}))
+        raise click.BadParameter(f"no case holds {', '.join(ops)}; there are: {known}.", param_hint="--op")
+    if plot is not None and plot.suffix not in (".svg", ".png"):
+        raise click.BadParameter(f"{plot} ends in neither .svg nor .png.", param_hint="--plot")
+    found = bench_kernels(cases, peers or PEERS, threads, rounds, tell)
+    for peer, reason in found.absent.items():
+        tell(f"absent: {peer} ({reason})")
+    for what, reason in found.failed.items():
+        tell(f"failed: {what} ({reason})")
+    told = {"command": " ".join(["ferrule", *sys.argv[1:]]), **found.to_json()}
+    if out is not None:
+        _write(out, told)
+    if plot is not None:
+        _draw(plot, found)
+    if as_json:
+        print_json(told)
+    else:
+        _print(found)
+    if not found.rows:
+        return EXIT_NONE
+    return EXIT_SOME if found.failed or set(peers) & set(found.absent) else 0
+
+
+def _write(path: Path, told: Any) -> None:
+    from ferrule.atomic import write_json
+
+    try:
+        write_json(path, told)
+    except OSError as error:
+        raise OutputError(
+            "FER-OUT-001", f"{path} cannot be written: {error.strerror or error}.", "Give another file by -o."
+        ) from error
+
+
+def _draw(path: Path, found: Found) -> None:
+    from ferrule.report.charts import has_matplotlib
+    from ferrule.report.ratios import draw_ratios
+
+    if not has_matplotlib():
+        raise TargetError("FER-TGT-002", "matplotlib, which draws, is not installed.", "pip install 'ferrule[report]'")
+    try:
+        draw_ratios(path, found.rows)
+    except OSError as error:
+        raise OutputError(
+            "FER-OUT-001", f"{path} cannot be written: {error.strerror or error}.", "Give another file by --plot."
+        ) from error
+
+
+def _print(found: Found) -> None:
+    for peaks in found.peaks:
+        read = ", ".join(f"{block >> 10} KB {rate:.0f}" for block, rate in peaks.read_gbps.items())
+        rates = f"float32 {peaks.fma_gflops:.0f} GFLOP/s, int8 {peaks.dot_i8_gops:.0f} GOP/s"
+        click.echo(f"{peaks.threads} threads, {peaks.isa}: {rates}, reads in GB/s: {read}")
+    columns = ["op", "shape", "dtype", "threads", "peer", "ours µs", "peer µs", "ratio", "share"]
+    print_table("", columns, [_row(row) for row in found.rows], (3, 5, 6, 7, 8))
+    for peer, reason in found.absent.items():
+        click.echo(f"absent: {peer} ({reason})")
+
+
+def _row(row: Mapping[str, Any]) -> Sequence[str]:
+    peer = ["–", "–", "–"] if row["peer"] is None else [row["peer"], f"{row['peer_us']:.1f}", f"{row['ratio']:.2f}"]
+    name, time, ratio = peer
+    case = [row["op"], row["shape"], row["dtype"], str(row["threads"])]
+    return [*case, name, f"{row['ours_us']:.1f}", time, ratio, f"{100 * row['roofline_share']:.0f} %"]
