@@ -7,11 +7,13 @@
 namespace ferrule::bindings {
 
 void bind_conv(pybind11::module_& module);
+void bind_elementwise(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_norms(pybind11::module_& module);
 void bind_peak(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 void bind_quantize(pybind11::module_& module);
+void bind_rope(pybind11::module_& module);
 
 }  // namespace ferrule::bindings
 

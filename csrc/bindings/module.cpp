@@ -36,10 +36,12 @@ PYBIND11_MODULE(_C, module) {
   module.def(
       "active_isa", [] { return fb::require_isa(py::none()); },
       "Instruction set in use: FERRULE_ISA where set, else the strongest that this CPU runs.");
-  fb::bind_pool(module);
   fb::bind_conv(module);
+  fb::bind_elementwise(module);
   fb::bind_linear(module);
   fb::bind_norms(module);
   fb::bind_peak(module);
+  fb::bind_pool(module);
   fb::bind_quantize(module);
+  fb::bind_rope(module);
 }

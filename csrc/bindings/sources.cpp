@@ -31,6 +31,7 @@ std::optional<Dtype> read_format(const char* format, py::ssize_t size) {
   if (*format && std::strchr("@=<>!", *format)) ++format;
   if (std::strlen(format) != 1 || (swapped && size > 1)) return std::nullopt;
   if (*format == 'f' && size == 4) return Dtype::kFloat32;
+  if (*format == 'd' && size == 8) return Dtype::kFloat64;
   if (*format == 'B') return Dtype::kUint8;
   if (*format == '?') return Dtype::kBool;
   return std::strchr("bhilqn", *format) ? signed_of(static_cast<size_t>(size)) : std::nullopt;
@@ -40,6 +41,7 @@ std::optional<Dtype> read_type(const dlpack::Tensor& tensor) {
   if (tensor.lanes != 1 || tensor.bits % 8 != 0) return std::nullopt;
   if (tensor.type_code == dlpack::kInt) return signed_of(tensor.bits / 8);
   if (tensor.type_code == dlpack::kFloat && tensor.bits == 32) return Dtype::kFloat32;
+  if (tensor.type_code == dlpack::kFloat && tensor.bits == 64) return Dtype::kFloat64;
   if (tensor.type_code == dlpack::kUint && tensor.bits == 8) return Dtype::kUint8;
   if (tensor.type_code == dlpack::kBool && tensor.bits == 8) return Dtype::kBool;
   return std::nullopt;

@@ -15,10 +15,10 @@ struct Kind {
   size_t size;
 };
 
-const Kind kKinds[] = {{Dtype::kFloat32, "float32", 4}, {Dtype::kInt8, "int8", 1},
-                       {Dtype::kUint8, "uint8", 1},     {Dtype::kInt16, "int16", 2},
-                       {Dtype::kInt32, "int32", 4},     {Dtype::kInt64, "int64", 8},
-                       {Dtype::kBool, "bool", 1}};
+const Kind kKinds[] = {{Dtype::kFloat32, "float32", 4}, {Dtype::kFloat64, "float64", 8},
+                       {Dtype::kInt8, "int8", 1},       {Dtype::kUint8, "uint8", 1},
+                       {Dtype::kInt16, "int16", 2},     {Dtype::kInt32, "int32", 4},
+                       {Dtype::kInt64, "int64", 8},     {Dtype::kBool, "bool", 1}};
 
 const Kind& kind_of(Dtype dtype) { return kKinds[static_cast<size_t>(dtype)]; }
 

@@ -16,7 +16,7 @@ namespace ferrule::bindings {
 
 namespace py = pybind11;
 
-enum class Dtype { kFloat32, kInt8, kUint8, kInt16, kInt32, kInt64, kBool };
+enum class Dtype { kFloat32, kFloat64, kInt8, kUint8, kInt16, kInt32, kInt64, kBool };
 using Dtypes = std::initializer_list<Dtype>;
 using Shape = std::vector<size_t>;
 
