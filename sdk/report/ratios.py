@@ -68,7 +68,7 @@ def _draw(path: Path, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
     axes.tick_params(axis="y", labelcolor=SOFT, labelsize=7.5)
     axes.set_xlabel("peer's time by ours (logarithmic); right of 1 ours is faster")
     low, high = (round(math.log2(value)) for value in axes.get_xlim())
-    ticks = [2.0**power for power in range(low, high + 1)]
+    ticks = [2.0**power for power in range(low, high + 1, 1 + (high - low) // 10)]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     if drawn:
         figure.legend(list(drawn.values()), list(drawn), loc="outside upper left", ncols=len(drawn), frameon=False)

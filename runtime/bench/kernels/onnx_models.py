@@ -9,7 +9,7 @@ import numpy as np
 
 from ferrule.runtime.bench.kernels.case import Body
 
-__all__ = ["matmul_f32", "matmul_i4", "matmul_i8", "open_sessions"]
+__all__ = ["layer_norm", "matmul_f32", "matmul_i4", "matmul_i8"]
 
 BLOCK = 32
 
@@ -23,7 +23,7 @@ def matmul_f32(rows: int, depth: int, columns: int, copies: int, threads: int) -
         weight = np.random.default_rng(seed).standard_normal((depth, columns), np.float32)
         return [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}
 
-    return open_sessions(make, rows, depth, columns, copies, threads)
+    return _open_sessions(make, rows, depth, columns, copies, threads)
 
 
 def matmul_i8(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
@@ -42,7 +42,7 @@ def matmul_i8(rows: int, depth: int, columns: int, copies: int, threads: int) ->
         weight = np.random.default_rng(seed).integers(-127, 128, (depth, columns), np.int8)
         return nodes, {"w": weight, "wz": np.zeros(columns, np.int8), "ws": np.full(columns, 0.01, np.float32)}
 
-    return open_sessions(make, rows, depth, columns, copies, threads)
+    return _open_sessions(make, rows, depth, columns, copies, threads)
 
 
 def matmul_i4(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
@@ -57,10 +57,22 @@ def matmul_i4(rows: int, depth: int, columns: int, copies: int, threads: int) ->
         weight = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
         return nodes, {"w": weight, "s": np.full(columns * depth // BLOCK, 0.01, np.float32)}
 
-    return open_sessions(make, rows, depth, columns, copies, threads)
+    return _open_sessions(make, rows, depth, columns, copies, threads)
 
 
-def open_sessions(
+def layer_norm(rows: int, width: int, threads: int) -> Body:
+    """LayerNormalization."""
+
+    def make(seed: int) -> tuple[list[Any], dict[str, Any]]:
+        from onnx import helper
+
+        weight, bias = np.random.default_rng(seed).standard_normal((2, width), np.float32)
+        return [helper.make_node("LayerNormalization", ["x", "w", "b"], ["y"])], {"w": weight, "b": bias}
+
+    return _open_sessions(make, rows, width, width, 1, threads)
+
+
+def _open_sessions(
     make: Callable[[int], tuple[list[Any], dict[str, Any]]],
     rows: int,
     depth: int,

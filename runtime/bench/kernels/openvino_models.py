@@ -9,7 +9,7 @@ import numpy as np
 
 from ferrule.runtime.bench.kernels.case import Body
 
-__all__ = ["matmul_f32", "matmul_i4", "matmul_i8"]
+__all__ = ["attention", "matmul_f32", "matmul_i4", "matmul_i8"]
 
 GROUP = 32
 LOW, HIGH = -4.0, 4.0 * 127 / 128
@@ -54,23 +54,41 @@ def matmul_i4(rows: int, depth: int, columns: int, copies: int, threads: int) ->
     return _open(make, rows, depth, copies, threads)
 
 
-def _open(make: Callable[[Any, Any], Any], rows: int, depth: int, copies: int, threads: int) -> Body:
+def attention(shape: tuple[int, int, int, int], threads: int) -> Body:
+    """ScaledDotProductAttention of queries, keys and values of one shape (batch, heads, tokens, head size)."""
     import openvino
     from openvino import opset13
 
-    config = {
+    inputs = [opset13.parameter(shape, np.float32) for _ in range(3)]
+    result = opset13.result(opset13.scaled_dot_product_attention(*inputs))
+    model = openvino.Model([result], inputs, "attention")
+    request = openvino.Core().compile_model(model, "CPU", _config(threads)).create_infer_request()
+    for index in range(3):
+        data = np.random.default_rng(index).standard_normal(shape, np.float32)
+        request.set_input_tensor(index, openvino.Tensor(data, shared_memory=True))
+    return lambda turn: request.infer()
+
+
+def _config(threads: int) -> dict[str, Any]:
+    return {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
     }
+
+
+def _open(make: Callable[[Any, Any], Any], rows: int, depth: int, copies: int, threads: int) -> Body:
+    import openvino
+    from openvino import opset13
+
     core = openvino.Core()
     data = np.random.default_rng(0).standard_normal((rows, depth), np.float32)
     requests = []
     for _ in range(copies):
         x = opset13.parameter([rows, depth], np.float32)
         model = openvino.Model([opset13.result(make(opset13, x))], [x], "product")
-        request = core.compile_model(model, "CPU", config).create_infer_request()
+        request = core.compile_model(model, "CPU", _config(threads)).create_infer_request()
         request.set_input_tensor(openvino.Tensor(data, shared_memory=True))
         requests.append(request)
     return lambda turn: requests[turn % copies].infer()
