@@ -56,6 +56,35 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
+class PackedDepthwise:
+    """A convolution of 8-bit codes with a kernel for each channel, packed for every instruction set at once."""
+
+    def __init__(self, codes: _Tensor, scales: _Tensor, bias: _Tensor | None = None) -> None:
+        """codes: int8 (kernel height, kernel width, channels), contiguous; scales, bias: float32 (channels,)."""
+
+    def run(
+        self,
+        input: _Tensor,
+        *,
+        input_scale: float,
+        input_zero: int = 0,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        activation: _Activation | None = None,
+        residual: _Tensor | None = None,
+        output_scale: float | None = None,
+        output_zero: int = 0,
+        out: _Tensor | None = None,
+        pool: Pool | None = None,
+        isa: str | None = None,
+    ) -> _Result:
+        """activation(convolution + bias) + residual of input_scale * (input - input_zero).
+
+        input: uint8 or int8 (batch, height, width, channels), pixels evenly spaced; input_zero is one of its codes. The
+        window is told as in conv_depthwise, the result as in PackedLinear.run.
+        """
+
 class PackedLinear:
     """A linear layer, packed once for the kernel of one instruction set, then run on any number of rows.
 
@@ -172,6 +201,29 @@ def conv_depthwise(
     width, channels), contiguous; bias: float32 (channels,). stride, dilation: one number or (height, width). padding,
     of zeros: one number, (height, width), or (top, bottom, left, right). residual has the result's shape; `out` may be
     `residual`.
+    """
+
+def embedding(
+    indices: _Tensor,
+    table: _Tensor,
+    *,
+    kind: Literal["float32", "affine8", "affine4", "lookup4", "lookup2"] = "float32",
+    width: int | None = None,
+    scales: _Tensor | None = None,
+    palettes: _Tensor | None = None,
+    group: int = 0,
+    output_scale: float = 1.0,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """output_scale * rows of a coded table: float32 (..., width) for indices int32 or int64 (...).
+
+    kind, and the rows of table, contiguous: "float32" (rows, width); "affine8" int8 (rows, width); "affine4" uint8
+    (rows, width / 2), two's complement, the low nibble first; "lookup4" uint8 (rows, width / 2), "lookup2" uint8
+    (rows, width / 4), lowest bits first. width: needed with packed codes. scales: float32 (rows,), with affine kinds
+    and a group (rows, width / group). palettes: float32 (palettes, 16 or 4). group: affine: columns that share a scale,
+    a multiple of 16; lookups: rows that share a palette; 0: all. An index beyond the table is refused (FER-KER-004).
     """
 
 def layer_norm(

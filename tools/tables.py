@@ -1,6 +1,6 @@
-"""Write the generated tables of README.md: techniques, targets, devices, and the demo's table as it was printed.
+"""Write the generated tables of README.md and docs/kernels.md: techniques, targets, devices, the demo's as printed, kernels.
 
-    python tools/tables.py            # techniques, targets, devices from the code
+    python tools/tables.py            # techniques, targets, devices, kernels from the code
     python tools/tables.py demo.txt   # and the demo's table, from the saved output of `make demo`
 
 Each table stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test asserts that the file is what this writes.
@@ -17,7 +17,10 @@ from ferrule.catalog import TECHNIQUES
 from ferrule.converters import ALIASES, TARGETS
 from ferrule.device_profiles import load, names
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+KERNELS = ROOT / "docs" / "kernels.md"
+ISAS = ("scalar", "avx2", "avx512", "neon", "dotprod", "i8mm")
 
 
 def techniques_table() -> str:
@@ -51,11 +54,23 @@ def devices_table() -> str:
     return "\n".join(lines)
 
 
+def kernels_table() -> str:
+    """A row for each op of csrc/kernels/table.inc, with the instruction sets that it has a kernel of its own for."""
+    rows: dict[str, set[str]] = {}
+    table = (ROOT / "csrc" / "kernels" / "table.inc").read_text()
+    for op, isa in re.findall(r"^FERRULE_KERNEL\((\w+), (\w+),", table, re.MULTILINE):
+        rows.setdefault(op, set()).add(isa)
+    lines = [f"| kernel | {' | '.join(ISAS)} |", "|---" * (len(ISAS) + 1) + "|"]
+    for op, isas in sorted(rows.items()):
+        lines.append(f"| `{op}` | {' | '.join('yes' if isa in isas else '' for isa in ISAS)} |")
+    return "\n".join(lines)
+
+
 def fill(text: str, name: str, table: str) -> str:
     """The text with the block `name` replaced."""
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"README.md has no block {name!r}")
+        raise SystemExit(f"there is no block {name!r}")
     return pattern.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text)
 
 
@@ -70,7 +85,13 @@ def render(text: str) -> str:
     return text
 
 
+def render_kernels(text: str) -> str:
+    """docs/kernels.md with its table of kernels."""
+    return fill(text, "kernels", kernels_table())
+
+
 if __name__ == "__main__":
+    KERNELS.write_text(render_kernels(KERNELS.read_text()))
     content = render(README.read_text())
     if len(sys.argv) > 1:
         printed = Path(sys.argv[1]).read_text().rstrip()

@@ -18,6 +18,15 @@ inline ferrule_activation require_activation(const py::object& value) {
                                                        {"hard_swish", FERRULE_ACTIVATION_HARD_SWISH}}));
 }
 
+// Results as int8 where a scale is given.
+inline void read_requantization(const py::object& scale, const py::object& zero, ferrule_epilogue* epilogue) {
+  if (!scale.is_none()) {
+    epilogue->output_scale = require_number(scale, "output_scale");
+    if (epilogue->output_scale <= 0) refuse_value("output_scale", py::str(scale), "above 0, or None");
+  }
+  epilogue->output_zero = static_cast<int32_t>(require_integer(zero, "output_zero", -128, 127));
+}
+
 }  // namespace ferrule::bindings
 
 #endif

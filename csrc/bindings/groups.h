@@ -8,6 +8,7 @@ namespace ferrule::bindings {
 
 void bind_conv(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
+void bind_embedding(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_norms(pybind11::module_& module);
 void bind_peak(pybind11::module_& module);

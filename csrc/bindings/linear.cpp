@@ -135,7 +135,7 @@ std::unique_ptr<PackedLinear> PackedLinear::pack(const py::object& weight, const
     refuse_value("table", lookup ? "None" : "a tensor", "a tensor with lookup4 and lookup2, else None");
   }
   if (t) {
-    const size_t palettes = spec.group ? (spec.rows + spec.group - 1) / spec.group : spec.rows > 0;
+    const size_t palettes = spec.group ? (spec.rows + spec.group - 1) / spec.group : 1;
     const size_t entries = spec.weight == FERRULE_WEIGHT_LOOKUP4 ? 16 : 4;
     t->require_shape({palettes, entries}, "the entries of each palette").require_contiguous();
   }
@@ -173,12 +173,7 @@ py::object PackedLinear::run(const py::object& input, const py::object& activati
   Shape shape = x.shape();
   shape.back() = spec().rows;
   ferrule_linear_args args = {};
-  if (!output_scale.is_none()) {
-    args.epilogue.output_scale = require_number(output_scale, "output_scale");
-    if (args.epilogue.output_scale <= 0)
-      refuse_value("output_scale", py::str(output_scale), "above 0, or None");
-  }
-  args.epilogue.output_zero = static_cast<int32_t>(require_integer(output_zero, "output_zero", -128, 127));
+  read_requantization(output_scale, output_zero, &args.epilogue);
   const Dtype dtype = output_scale.is_none() ? Dtype::kFloat32 : Dtype::kInt8;
   const Tensor y = Tensor::output(out, "out", shape, dtype);
   const auto r = read_optional(residual, "residual", {Dtype::kFloat32});

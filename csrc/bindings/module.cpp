@@ -38,6 +38,7 @@ PYBIND11_MODULE(_C, module) {
       "Instruction set in use: FERRULE_ISA where set, else the strongest that this CPU runs.");
   fb::bind_conv(module);
   fb::bind_elementwise(module);
+  fb::bind_embedding(module);
   fb::bind_linear(module);
   fb::bind_norms(module);
   fb::bind_peak(module);

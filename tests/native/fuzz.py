@@ -51,6 +51,31 @@ CASES: dict[str, Callable[[], Case]] = {
         "residual": floats(1, 5, 5, 8),
         "out": floats(1, 5, 5, 8),
     },
+    "embedding": lambda: {
+        "indices": np.arange(3),
+        "table": np.ones((6, 16), np.uint8),
+        "kind": "lookup4",
+        "width": 32,
+        "scales": floats(6),
+        "palettes": floats(3, 16),
+        "group": 2,
+        "output_scale": 2.0,
+        "out": floats(3, 32),
+    },
+    "PackedDepthwise": lambda: {"codes": np.ones((3, 3, 8), np.int8), "scales": floats(8), "bias": floats(8)},
+    "PackedDepthwise.run": lambda: {
+        "input": np.ones((1, 5, 5, 8), np.uint8),
+        "input_scale": 0.1,
+        "input_zero": 3,
+        "stride": 1,
+        "padding": (1, 1),
+        "dilation": 1,
+        "activation": "relu",
+        "residual": floats(1, 5, 5, 8),
+        "output_scale": None,
+        "output_zero": 0,
+        "out": floats(1, 5, 5, 8),
+    },
     "quantize_rows": lambda: {
         "input": floats(3, 8),
         "signed": False,
@@ -106,8 +131,9 @@ CASES: dict[str, Callable[[], Case]] = {
     },
     "peak": lambda: {"kind": "read", "units": 2, "memory": block()},
 }
-WITHOUT_POOL = ("peak", "PackedLinear.pack")
-WITHOUT_ISA = ("PackedLinear.run",)
+WITHOUT_POOL = ("peak", "PackedDepthwise", "PackedLinear.pack")
+WITHOUT_ISA = ("PackedDepthwise", "PackedLinear.run")
+DEPTHWISE = _C.PackedDepthwise(np.ones((3, 3, 8), np.int8), floats(8))
 LAYER = _C.PackedLinear.pack(np.ones((6, 32), np.int8), floats(6), kind="affine8", input="dynamic8")
 JUNK = [
     None,
@@ -193,11 +219,12 @@ def calls(draw: Any) -> tuple[str, Case]:
 
 def function(op: str) -> Callable[..., Any]:
     """The op itself; methods of layers are called on one that is there."""
-    found: Callable[..., Any]
-    if op == "PackedLinear.run":
-        return LAYER.run
-    found = _C.PackedLinear.pack if op == "PackedLinear.pack" else getattr(_C, op)
-    return found
+    methods: dict[str, Callable[..., Any]] = {
+        "PackedDepthwise.run": DEPTHWISE.run,
+        "PackedLinear.pack": _C.PackedLinear.pack,
+        "PackedLinear.run": LAYER.run,
+    }
+    return methods.get(op) or getattr(_C, op)
 
 
 def main(examples: int) -> None:

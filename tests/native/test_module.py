@@ -14,6 +14,8 @@ import pytest
 from ferrule.runtime import _C
 
 ROOT = Path(__file__).resolve().parents[2]
+GROUPS = {"attention_": "attention", "gemm_": "linear", "token_": "tokens"}
+"""Kernels that one op chooses from, and the name of its tests."""
 
 
 def stub_nodes() -> dict[str, ast.stmt]:
@@ -90,7 +92,7 @@ def test_every_op_has_a_scalar_kernel_and_every_row_its_file() -> None:
 
 def test_every_op_has_a_test() -> None:
     for op in {op for op, _ in _C.kernels()}:
-        name = "linear" if op.startswith("gemm_") else op
+        name = next((group for start, group in GROUPS.items() if op.startswith(start)), op)
         assert (ROOT / "tests" / "native" / f"test_{name}.py").is_file()
 
 
