@@ -1,4 +1,4 @@
-"""Write the generated tables of README.md and docs/kernels.md: techniques, targets, devices, the demo's as printed, kernels.
+"""Write the generated tables of README.md (techniques, targets, devices, the demo's as printed) and docs/kernels.md.
 
     python tools/tables.py            # techniques, targets, devices, kernels from the code
     python tools/tables.py demo.txt   # and the demo's table, from the saved output of `make demo`
