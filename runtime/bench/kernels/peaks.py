@@ -55,7 +55,8 @@ def measure_peaks(threads: int) -> Peaks:
     from ferrule.runtime import _C
 
     isa = _C.active_isa()
-    rates = {kind: _rate(threads, lambda units, k=kind: _C.peak(k, units)) for kind in ("fma", "dot_i8")}
+    fma = _rate(threads, lambda units: _C.peak("fma", units))
+    dot_i8 = _rate(threads, lambda units: _C.peak("dot_i8", units))
     read = {}
     for block in BLOCKS:
         memories = [_aligned(block) for _ in range(threads)]
@@ -68,7 +69,7 @@ def measure_peaks(threads: int) -> Peaks:
             return _C.peak("read", units, memory=local.memory)
 
         read[block] = _rate(threads, load)
-    return Peaks(threads, isa, rates["fma"], rates["dot_i8"], read)
+    return Peaks(threads, isa, fma, dot_i8, read)
 
 
 def _aligned(count: int) -> Any:

@@ -108,23 +108,33 @@ def _measure(case: Case, processes: dict[str, _Process], peaks: Peaks, rounds: i
 
 def _rows(case: Case, times: dict[str, list[float]], peaks: Peaks) -> Iterator[dict[str, Any]]:
     """A row for each peer; one without a peer where there is none."""
-    low, ours, high = np.nanpercentile(times[OURS], (10, 50, 90))
-    for way in [way for way in times if way != OURS] or [None]:
-        peer = np.nanpercentile(times[way], (10, 50, 90)) if way else (None, None, None)
-        yield {
-            "op": case.op,
-            "shape": case.shape,
-            "dtype": case.dtype,
-            "threads": peaks.threads,
+    low, ours, high = (float(value) for value in np.nanpercentile(times[OURS], (10, 50, 90)))
+    row = {
+        "op": case.op,
+        "shape": case.shape,
+        "dtype": case.dtype,
+        "threads": peaks.threads,
+        "peer": None,
+        "ours_us": round(ours, 2),
+        "peer_us": None,
+        "ratio": None,
+        "roofline_share": round(peaks.limit_us(case.work) / ours, 3),
+        "ours_p10_p90": [round(low, 2), round(high, 2)],
+        "peer_p10_p90": None,
+        "footprint_bytes": int(case.work.footprint),
+        "note": case.notes.get(OURS, ""),
+    }
+    peers = [way for way in times if way != OURS]
+    if not peers:
+        yield row
+    for way in peers:
+        low, theirs, high = (float(value) for value in np.nanpercentile(times[way], (10, 50, 90)))
+        yield row | {
             "peer": way,
-            "ours_us": round(float(ours), 2),
-            "peer_us": None if way is None else round(float(peer[1]), 2),
-            "ratio": None if way is None else round(float(peer[1] / ours), 3),
-            "roofline_share": round(peaks.limit_us(case.work) / float(ours), 3),
-            "ours_p10_p90": [round(float(low), 2), round(float(high), 2)],
-            "peer_p10_p90": None if way is None else [round(float(peer[0]), 2), round(float(peer[2]), 2)],
-            "footprint_bytes": int(case.work.footprint),
-            "note": case.notes.get(way or OURS, ""),
+            "peer_us": round(theirs, 2),
+            "ratio": round(theirs / ours, 3),
+            "peer_p10_p90": [round(low, 2), round(high, 2)],
+            "note": case.notes.get(way, ""),
         }
 
 
