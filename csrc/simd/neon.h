@@ -23,14 +23,33 @@ inline F32 load(const float* p) { return vld1q_f32(p); }
 inline void store(float* p, F32 x) { vst1q_f32(p, x); }
 // The first `count` lanes, 0 <= count <= kLanes; the others read as zero and memory beyond is not touched.
 inline F32 load_first(const float* p, size_t count) {
-  float lanes[kLanes] = {};
-  memcpy(lanes, p, count * sizeof(float));
-  return load(lanes);
+  switch (count) {
+    case 0:
+      return zeros();
+    case 1:
+      return vsetq_lane_f32(p[0], zeros(), 0);
+    case 2:
+      return vcombine_f32(vld1_f32(p), vdup_n_f32(0));
+    case 3:
+      return vcombine_f32(vld1_f32(p), vset_lane_f32(p[2], vdup_n_f32(0), 0));
+    default:
+      return load(p);
+  }
 }
 inline void store_first(float* p, F32 x, size_t count) {
-  float lanes[kLanes];
-  store(lanes, x);
-  memcpy(p, lanes, count * sizeof(float));
+  switch (count) {
+    case 0:
+      return;
+    case 1:
+      return vst1q_lane_f32(p, x, 0);
+    case 2:
+      return vst1_f32(p, vget_low_f32(x));
+    case 3:
+      vst1_f32(p, vget_low_f32(x));
+      return vst1q_lane_f32(p + 2, x, 2);
+    default:
+      return store(p, x);
+  }
 }
 
 // Integral values in [-128, 127] as int8, the first `count` of them.
