@@ -234,7 +234,7 @@ def test_check_and_measure_of_no_bundle(run: Any, tmp_path: Path) -> None:
 
 def test_a_wrong_command_is_told_the_closest(run: Any) -> None:
     assert "Did you mean 'devices'?" in run("devcies").err
-    assert "There are: build, " in run("xyz").err
+    assert "There are: bench, build, " in run("xyz").err
 
 
 def test_one_target_and_one_recipe(run: Any) -> None:
