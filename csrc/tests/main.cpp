@@ -32,6 +32,7 @@ struct Part {
 };
 bool threads_pass();
 bool arena_passes();
+bool attention_op_passes();
 bool activate_op_passes();
 bool conv_depthwise_i8_op_passes();
 bool conv_depthwise_op_passes();
@@ -49,6 +50,7 @@ bool token_ops_pass();
 const Part kParts[] = {
     {"threads", threads_pass},
     {"arena", arena_passes},
+    {"attention_op", attention_op_passes},
     {"activate_op", activate_op_passes},
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},

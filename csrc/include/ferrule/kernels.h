@@ -9,6 +9,7 @@
  * A kernel does the units [begin, end) of the work (the header says what a unit is), checks nothing,
  * allocates nothing, keeps no state and starts no thread. */
 #include "ferrule/activate.h"
+#include "ferrule/attention.h"
 #include "ferrule/conv_depthwise.h"
 #include "ferrule/conv_depthwise_i8.h"
 #include "ferrule/embedding.h"
@@ -17,6 +18,7 @@
 #include "ferrule/layer_norm.h"
 #include "ferrule/linear.h"
 #include "ferrule/peak.h"
+#include "ferrule/quantize_kv.h"
 #include "ferrule/quantize_rows.h"
 #include "ferrule/rational.h"
 #include "ferrule/rms_norm.h"

@@ -1,0 +1,12 @@
+#include <math.h>
+#include <string.h>
+
+#include "kernels/declarations.h"
+#include "simd/avx2.h"
+
+#include "kernels/quantize_kv/layout.h"
+#include "kernels/quantize_kv/vector.h"
+
+void ferrule_quantize_kv_avx2(const ferrule_quantize_kv_args* args, size_t begin, size_t end, void*) {
+  quantize_rows(*args, begin, end);
+}
