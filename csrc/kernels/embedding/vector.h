@@ -1,5 +1,5 @@
 // Embedding lookup over the names of simd/README.md and those of kernels/embedding/{avx2,avx512,neon}.cpp,
-// which include this file: widen_i8, widen_i4, Codes, read_codes4, read_codes2, Palette, load_palette,
+// which include this file: widen_i4, Codes, read_codes4, read_codes2, Palette, load_palette,
 // look_up.
 
 namespace {
@@ -36,7 +36,7 @@ void decode_groups(const ferrule_embedding_args& args, size_t row, float* output
 void decode_i8(const ferrule_embedding_args& args, size_t row, float* output) {
   const int8_t* codes = static_cast<const int8_t*>(args.table) + row * args.width;
   decode_groups(
-      args, row, output, [=](size_t i) { return widen_i8(codes + i); },
+      args, row, output, [=](size_t i) { return load_codes(codes + i); },
       [=](size_t i) { return static_cast<float>(codes[i]); });
 }
 
