@@ -17,12 +17,17 @@ struct Dimension {
   size_t input, kernel, stride, dilation, pad_before, pad_after;
 };
 
+// A division is dear, and most windows are dense.
+inline size_t divide_up(size_t n, size_t dilation) {
+  return dilation == 1 ? n : (n + dilation - 1) / dilation;
+}
+
 inline Taps find_taps(const Dimension& d, size_t output) {
   const size_t at = output * d.stride;  // of tap 0, counted from where the padding begins
   Taps taps = {0, 0, 0, 0};
-  if (at < d.pad_before) taps.first = (d.pad_before - at + d.dilation - 1) / d.dilation;
+  if (at < d.pad_before) taps.first = divide_up(d.pad_before - at, d.dilation);
   const size_t end = d.pad_before + d.input;
-  taps.last = at < end ? (end - at + d.dilation - 1) / d.dilation : 0;
+  taps.last = at < end ? divide_up(end - at, d.dilation) : 0;
   if (taps.last > d.kernel) taps.last = d.kernel;
   if (taps.first > taps.last) taps.first = taps.last;
   taps.start = at + taps.first * d.dilation - d.pad_before;

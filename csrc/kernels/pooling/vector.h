@@ -89,6 +89,22 @@ inline F32 load_apart(const float* p) {
   return kStride == 1 ? load(p) : load_pairs(p).first;
 }
 
+struct Span {
+  size_t first, last;
+};
+
+// The outputs of a row that can be computed kLanes at a time: whose windows lie within the image, as does all
+// that load_apart reads; none where they are fewer than that.
+template <size_t kStride>
+Span find_whole(const ferrule_window& w) {
+  const size_t reach = (w.kernel_width - 1) * w.dilation_width + kStride * kLanes;
+  if (kStride == 0 || w.in_width + w.pad_left < reach) return {0, 0};
+  const size_t first = (w.pad_left + w.stride_width - 1) / w.stride_width;
+  size_t last = (w.in_width + w.pad_left - reach) / w.stride_width + kLanes;
+  if (last > w.out_width) last = w.out_width;
+  return last < first + kLanes ? Span{0, 0} : Span{first, last};
+}
+
 // Outputs [x, x + kLanes) of a row whose windows all lie within the image.
 template <bool kAverages, size_t kStride>
 F32 pool_columns(const Window& window) {
@@ -101,20 +117,32 @@ F32 pool_columns(const Window& window) {
   return finish<kAverages>(sum, window.factor);
 }
 
+// The sum of `length` neighbours.
+float add_run(const float* p, size_t length) {
+  F32 sum = zeros();
+  for_vectors(length, [&](size_t i, size_t count) { sum = add(sum, load_some(p + i, count)); });
+  return sum_lanes(sum);
+}
+
 // One output by itself.
 template <bool kAverages>
 float pool_one(const Window& window) {
+  const bool dense = window.column_step == 1 && window.row_step == window.columns;
+  if (dense && kAverages) return add_run(window.first, window.rows * window.columns) * window.factor;
   float result = kAverages ? 0 : -HUGE_VALF;
+  bool is_nan = false;
   for (size_t i = 0; i < window.rows; ++i) {
     const float* p = window.first + i * window.row_step;
     for (size_t j = 0; j < window.columns; ++j, p += window.column_step) {
-      if (kAverages)
+      if (kAverages) {
         result += *p;
-      else if (*p > result || *p != *p)
-        result = *p;
+      } else {
+        result = *p > result ? *p : result;
+        is_nan |= *p != *p;
+      }
     }
   }
-  return kAverages ? result * window.factor : result;
+  return kAverages ? result * window.factor : is_nan ? NAN : result;
 }
 
 // A row with channels first: kLanes outputs at once where their windows are whole, one by one at the edges.
@@ -126,8 +154,11 @@ void pool_first(const ferrule_pooling_args& args, size_t unit) {
       args.input +
       (unit / w.out_height * w.in_height + (rows.last > rows.first ? rows.start : 0)) * w.in_width;
   float* output = args.output + unit * w.out_width;
-  const size_t reach = (w.kernel_width - 1) * w.dilation_width + kStride * kLanes;
+  const Span whole = find_whole<kStride>(w);
   for (size_t x = 0; x < w.out_width;) {
+    const bool vectors = x >= whole.first && x < whole.last;
+    // The last vector of outputs goes back over some of those before it.
+    if (vectors && x + kLanes > whole.last) x = whole.last - kLanes;
     const Taps columns = find_taps(horizontal(args), x);
     const Window window = {image + (columns.last > columns.first ? columns.start : 0),
                            rows.last - rows.first,
@@ -135,8 +166,7 @@ void pool_first(const ferrule_pooling_args& args, size_t unit) {
                            w.dilation_height * w.in_width,
                            w.dilation_width,
                            factor_of(args, rows, columns)};
-    const size_t at = x * w.stride_width;
-    if (kStride && x + kLanes <= w.out_width && at >= w.pad_left && at - w.pad_left + reach <= w.in_width) {
+    if (vectors) {
       store(output + x, pool_columns<kAverages, kStride>(window));
       x += kLanes;
     } else {
