@@ -45,6 +45,19 @@ ferrule_status check_images(size_t batch, size_t height, size_t width, size_t ch
   return elements <= PTRDIFF_MAX ? FERRULE_OK : FERRULE_TOO_LARGE;
 }
 
+ferrule_status check_padding(size_t bottom, size_t right) {
+  return bottom > kFarthest || right > kFarthest ? FERRULE_TOO_LARGE : FERRULE_OK;
+}
+
+size_t share_of_task(size_t elements, const ferrule_window& window, size_t channels) {
+  size_t row = channels;
+  const size_t sizes[] = {window.out_width, window.kernel_height, window.kernel_width};
+  for (const size_t size : sizes) {
+    if (__builtin_mul_overflow(row, size, &row)) return 1;
+  }
+  return elements / (row ? row : 1) + 1;
+}
+
 }  // namespace ferrule::ops
 
 size_t ferrule_window_outputs(size_t input, size_t kernel, size_t stride, size_t dilation, size_t padding) {

@@ -29,6 +29,11 @@ inline void store(float* p, F32 x) { _mm256_storeu_ps(p, x); }
 inline F32 load_first(const float* p, size_t count) { return _mm256_maskload_ps(p, first_lanes(count)); }
 inline void store_first(float* p, F32 x, size_t count) { _mm256_maskstore_ps(p, first_lanes(count), x); }
 
+// kLanes int8 as floats.
+inline F32 load_codes(const int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
 // Integral values in [-128, 127] as int8, the first `count` of them.
 inline void store_codes(int8_t* p, F32 x, size_t count) {
   const __m256i wide = _mm256_cvtps_epi32(x);

@@ -28,6 +28,11 @@ inline void store(float* p, F32 x) { _mm512_storeu_ps(p, x); }
 inline F32 load_first(const float* p, size_t count) { return _mm512_maskz_loadu_ps(first_lanes(count), p); }
 inline void store_first(float* p, F32 x, size_t count) { _mm512_mask_storeu_ps(p, first_lanes(count), x); }
 
+// kLanes int8 as floats.
+inline F32 load_codes(const int8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
 // Integral values in [-128, 127] as int8, the first `count` of them.
 inline void store_codes(int8_t* p, F32 x, size_t count) {
   _mm512_mask_cvtepi32_storeu_epi8(p, first_lanes(count), _mm512_cvtps_epi32(x));

@@ -52,6 +52,14 @@ inline void store_first(float* p, F32 x, size_t count) {
   }
 }
 
+// kLanes int8 as floats.
+inline F32 load_codes(const int8_t* p) {
+  int32_t word;
+  memcpy(&word, p, sizeof(word));
+  const int16x8_t words = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word)));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
+}
+
 // Integral values in [-128, 127] as int8, the first `count` of them.
 inline void store_codes(int8_t* p, F32 x, size_t count) {
   const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(x));

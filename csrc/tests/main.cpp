@@ -37,15 +37,17 @@ bool activate_op_passes();
 bool conv_depthwise_i8_op_passes();
 bool conv_depthwise_op_passes();
 bool embedding_op_passes();
+bool hadamard_op_passes();
 bool layer_norm_op_passes();
 bool linear_op_passes();
+bool mean_tokens_op_passes();
+bool pooling_op_passes();
 bool quantize_rows_op_passes();
+bool rational_op_passes();
 bool rms_norm_op_passes();
 bool rope_op_passes();
-bool softmax_op_passes();
-bool hadamard_op_passes();
-bool rational_op_passes();
 bool selective_scan_op_passes();
+bool softmax_op_passes();
 bool token_ops_pass();
 const Part kParts[] = {
     {"threads", threads_pass},
@@ -55,15 +57,17 @@ const Part kParts[] = {
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
     {"embedding_op", embedding_op_passes},
+    {"hadamard_op", hadamard_op_passes},
     {"layer_norm_op", layer_norm_op_passes},
     {"linear_op", linear_op_passes},
+    {"mean_tokens_op", mean_tokens_op_passes},
+    {"pooling_op", pooling_op_passes},
     {"quantize_rows_op", quantize_rows_op_passes},
+    {"rational_op", rational_op_passes},
     {"rms_norm_op", rms_norm_op_passes},
     {"rope_op", rope_op_passes},
-    {"softmax_op", softmax_op_passes},
-    {"hadamard_op", hadamard_op_passes},
-    {"rational_op", rational_op_passes},
     {"selective_scan_op", selective_scan_op_passes},
+    {"softmax_op", softmax_op_passes},
     {"token_ops", token_ops_pass},
 };
 

@@ -9,10 +9,6 @@ inline __m256i spread_word(const uint8_t* p) {
   return _mm256_set1_epi32(word);
 }
 
-inline F32 widen_i8(const int8_t* p) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
-}
-
 inline F32 widen_i4(const uint8_t* p) {
   const __m256i lift = _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0);
   return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_sllv_epi32(spread_word(p), lift), 28));

@@ -9,10 +9,6 @@ inline int read_word(const uint8_t* p) {
   return word;
 }
 
-inline F32 widen_i8(const int8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
-
 // The first word of 8 nibbles in lanes 0 to 7, the second in 8 to 15.
 inline __m512i spread_words(const uint8_t* p) {
   return _mm512_mask_set1_epi32(_mm512_set1_epi32(read_word(p)), 0xFF00, read_word(p + 4));

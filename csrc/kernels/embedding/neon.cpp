@@ -3,13 +3,6 @@
 
 namespace {
 
-inline F32 widen_i8(const int8_t* p) {
-  int32_t word;
-  memcpy(&word, p, sizeof(word));
-  const int16x8_t words = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word)));
-  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
-}
-
 inline int32x4_t spread_word(const uint8_t* p) {
   uint16_t word;
   memcpy(&word, p, sizeof(word));

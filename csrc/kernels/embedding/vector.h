@@ -1,5 +1,5 @@
 // Embedding lookup over the names of simd/README.md and those of kernels/embedding/{avx2,avx512,neon}.cpp,
-// which include this file: widen_i8, widen_i4, Codes, read_codes4, read_codes2, Palette, load_palette,
+// which include this file: widen_i4, Codes, read_codes4, read_codes2, Palette, load_palette,
 // look_up.
 
 namespace {
@@ -36,7 +36,7 @@ void decode_groups(const ferrule_embedding_args& args, size_t row, float* output
 void decode_i8(const ferrule_embedding_args& args, size_t row, float* output) {
   const int8_t* codes = static_cast<const int8_t*>(args.table) + row * args.width;
   decode_groups(
-      args, row, output, [=](size_t i) { return widen_i8(codes + i); },
+      args, row, output, [=](size_t i) { return load_codes(codes + i); },
       [=](size_t i) { return static_cast<float>(codes[i]); });
 }
 
@@ -64,6 +64,18 @@ void decode_palette(const ferrule_embedding_args& args, size_t row, float* outpu
     output[i] = repeated[codes[i / kPerByte] >> (i % kPerByte * kBits) & (kEntries - 1)];
 }
 
+// Bytes of a row of the table.
+size_t measure_row(const ferrule_embedding_args& args) {
+  if (args.kind == FERRULE_EMBEDDING_F32) return args.width * sizeof(float);
+  if (args.kind == FERRULE_EMBEDDING_I8) return args.width;
+  return args.kind == FERRULE_EMBEDDING_LUT2 ? (args.width + 3) / 4 : (args.width + 1) / 2;
+}
+
+void fetch_row(const ferrule_embedding_args& args, size_t row, size_t bytes) {
+  const char* first = static_cast<const char*>(args.table) + row * bytes;
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(first + i);
+}
+
 void embedding_rows(const ferrule_embedding_args& args, size_t begin, size_t end) {
   if (args.width == 0) return;
   auto* decode = decode_f32;
@@ -71,8 +83,11 @@ void embedding_rows(const ferrule_embedding_args& args, size_t begin, size_t end
   if (args.kind == FERRULE_EMBEDDING_I4) decode = decode_i4;
   if (args.kind == FERRULE_EMBEDDING_LUT4) decode = decode_palette<4, read_codes4>;
   if (args.kind == FERRULE_EMBEDDING_LUT2) decode = decode_palette<2, read_codes2>;
-  for (size_t n = begin; n < end; ++n)
+  const size_t bytes = measure_row(args);
+  for (size_t n = begin; n < end; ++n) {
+    if (n + 2 < end) fetch_row(args, read_index(args, n + 2), bytes);  // rows lie anywhere in a large table
     decode(args, read_index(args, n), args.output + n * args.output_stride);
+  }
 }
 
 }  // namespace
