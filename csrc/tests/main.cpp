@@ -35,6 +35,7 @@ bool arena_passes();
 bool attention_op_passes();
 bool activate_op_passes();
 bool conv_depthwise_i8_op_passes();
+bool conv_op_passes();
 bool conv_depthwise_op_passes();
 bool embedding_op_passes();
 bool hadamard_op_passes();
@@ -54,6 +55,7 @@ const Part kParts[] = {
     {"arena", arena_passes},
     {"attention_op", attention_op_passes},
     {"activate_op", activate_op_passes},
+    {"conv_op", conv_op_passes},
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
     {"embedding_op", embedding_op_passes},
