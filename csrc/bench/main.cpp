@@ -26,6 +26,8 @@ namespace ferrule::bench {
 #include "kernels/table.inc"
 #undef FERRULE_KERNEL
 
+void bench_conv_f32(Bench& bench);
+void bench_conv_i8(Bench& bench);
 void bench_linear(Bench& bench);
 
 namespace {
@@ -43,11 +45,13 @@ const Row kRows[] = {
 };
 
 // Whole ops, which choose their kernels themselves.
-const Row kOps[] = {{"linear", "avx512", bench_linear},
-                    {"linear", "avx2", bench_linear},
-                    {"linear", "dotprod", bench_linear},
-                    {"linear", "i8mm", bench_linear},
-                    {"linear", "neon", bench_linear}};
+const Row kOps[] = {{"linear", "avx512", bench_linear},    {"linear", "avx2", bench_linear},
+                    {"linear", "dotprod", bench_linear},   {"linear", "i8mm", bench_linear},
+                    {"linear", "neon", bench_linear},      {"conv_f32", "avx512", bench_conv_f32},
+                    {"conv_f32", "avx2", bench_conv_f32},  {"conv_f32", "neon", bench_conv_f32},
+                    {"conv_i8", "avx512", bench_conv_i8},  {"conv_i8", "avx2", bench_conv_i8},
+                    {"conv_i8", "dotprod", bench_conv_i8}, {"conv_i8", "i8mm", bench_conv_i8},
+                    {"conv_i8", "neon", bench_conv_i8}};
 
 double now() {
   timespec time;

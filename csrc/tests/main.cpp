@@ -34,6 +34,7 @@ bool threads_pass();
 bool arena_passes();
 bool activate_op_passes();
 bool conv_depthwise_i8_op_passes();
+bool conv_op_passes();
 bool conv_depthwise_op_passes();
 bool embedding_op_passes();
 bool layer_norm_op_passes();
@@ -50,6 +51,7 @@ const Part kParts[] = {
     {"threads", threads_pass},
     {"arena", arena_passes},
     {"activate_op", activate_op_passes},
+    {"conv_op", conv_op_passes},
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
     {"embedding_op", embedding_op_passes},

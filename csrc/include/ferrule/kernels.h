@@ -9,6 +9,7 @@
  * A kernel does the units [begin, end) of the work (the header says what a unit is), checks nothing,
  * allocates nothing, keeps no state and starts no thread. */
 #include "ferrule/activate.h"
+#include "ferrule/conv.h"
 #include "ferrule/conv_depthwise.h"
 #include "ferrule/conv_depthwise_i8.h"
 #include "ferrule/embedding.h"

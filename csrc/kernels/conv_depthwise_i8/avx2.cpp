@@ -11,13 +11,13 @@ namespace {
 
 // Without VNNI, the codes of a quad are multiplied as pairs of int16: the even ones and the odd ones.
 // (Products of bytes by vpmaddubsw saturate.)
-struct Pairs {
+struct CodePairs {
   __m256i even, odd;
 };
 
 using I32 = __m256i;
-using Taps = Pairs;
-using Quads = Pairs;
+using Taps = CodePairs;
+using Quads = CodePairs;
 constexpr size_t kQuadBytes = 64;
 constexpr bool kSignedInput = false;
 constexpr size_t kTile = 4;
