@@ -7,6 +7,7 @@
 #ifndef FERRULE_KERNELS_GEMM_AVX512_H
 #define FERRULE_KERNELS_GEMM_AVX512_H
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/declarations.h"
@@ -268,30 +269,40 @@ __attribute__((always_inline)) inline void scale_grouped_sums(const ferrule_gemm
   }
 }
 
-// Scale, bias and epilogue of a tile. The sums are `code_scale` times those of the codes.
+// Scale, bias and what `write` adds to them, for up to 16 columns of a tile.
+template <typename Write>
+__attribute__((always_inline)) inline void scale_tile(const ferrule_gemm_args& args, const Panel& panel,
+                                                      size_t first, size_t rows, size_t column,
+                                                      const void* sums, int32_t code_scale, Write write) {
+  if (args.layout.groups)
+    scale_grouped_sums(args, panel, first, rows, column, sums, code_scale, write);
+  else
+    scale_sums(args, panel, first, rows, column, sums, code_scale, write);
+}
+
+// Scale, bias and epilogue of a tile. The sums are `code_scale` times those of the codes. What needs few
+// instructions an output has loops of its own, without the branches of all other epilogues.
 void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first, size_t rows,
                  const void* sums, int32_t code_scale) {
   const ferrule_epilogue& epilogue = args.epilogue;
-  const bool plain =
-      epilogue.activation == FERRULE_ACTIVATION_NONE && !epilogue.residual && epilogue.output_scale == 0;
+  const bool simple = epilogue.activation <= FERRULE_ACTIVATION_RELU && !epilogue.residual;
+  const F32 lowest = splat(epilogue.activation == FERRULE_ACTIVATION_RELU ? 0 : -INFINITY);
+  const F32 inverse = splat(1 / epilogue.output_scale), zero = splat(static_cast<float>(epilogue.output_zero));
   for (size_t column = 0; column < panel.count; column += kLanes) {
     const size_t count = panel.count - column < kLanes ? panel.count - column : kLanes,
                  at = panel.first + column;
-    const auto write_plain = [&](size_t row, F32 y) {
-      store(static_cast<float*>(args.output) + row * args.output_stride + at, y);
-    };
-    const auto write = [&](size_t row, F32 y) { finish(args, row, at, count, y); };
-    const bool simple = plain && count == kLanes;
-    if (args.layout.groups) {
-      if (simple)
-        scale_grouped_sums(args, panel, first, rows, column, sums, code_scale, write_plain);
-      else
-        scale_grouped_sums(args, panel, first, rows, column, sums, code_scale, write);
+    if (simple && count == kLanes && epilogue.output_scale == 0) {
+      scale_tile(args, panel, first, rows, column, sums, code_scale, [&](size_t row, F32 y) {
+        store(static_cast<float*>(args.output) + row * args.output_stride + at, max(lowest, y));
+      });
+    } else if (simple && epilogue.output_scale != 0) {
+      scale_tile(args, panel, first, rows, column, sums, code_scale, [&](size_t row, F32 y) {
+        const F32 codes = requantize(max(lowest, y), inverse, zero);
+        store_codes(static_cast<int8_t*>(args.output) + row * args.output_stride + at, codes, count);
+      });
     } else {
-      if (simple)
-        scale_sums(args, panel, first, rows, column, sums, code_scale, write_plain);
-      else
-        scale_sums(args, panel, first, rows, column, sums, code_scale, write);
+      scale_tile(args, panel, first, rows, column, sums, code_scale,
+                 [&](size_t row, F32 y) { finish(args, row, at, count, y); });
     }
   }
 }

@@ -7,12 +7,15 @@
 
 namespace {
 
-// The int8 codes of y as floats, in [-128, 127]; NaN becomes the zero point.
-inline F32 requantize(const ferrule_epilogue& epilogue, F32 y) {
-  const F32 zero = splat(static_cast<float>(epilogue.output_zero));
-  const F32 code = add(round_even(mul(y, splat(1 / epilogue.output_scale))), zero);
+// The int8 codes of y as floats, in [-128, 127]; NaN becomes the zero point. `inverse` of the scale.
+inline F32 requantize(F32 y, F32 inverse, F32 zero) {
+  const F32 code = add(round_even(mul(y, inverse)), zero);
   const F32 bounded = min(max(code, splat(-128)), splat(127));
   return select(is_nan(code), zero, bounded);
+}
+
+inline F32 requantize(const ferrule_epilogue& epilogue, F32 y) {
+  return requantize(y, splat(1 / epilogue.output_scale), splat(static_cast<float>(epilogue.output_zero)));
 }
 
 // Writes output[row][column ..] for the first `count` of kLanes sums, bias added.
