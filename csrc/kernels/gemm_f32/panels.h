@@ -4,6 +4,8 @@
 #ifndef FERRULE_KERNELS_GEMM_F32_PANELS_H
 #define FERRULE_KERNELS_GEMM_F32_PANELS_H
 
+#include <math.h>
+
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/panel.h"
 #include "kernels/gemm_f32/tile.h"
@@ -39,6 +41,28 @@ inline void finish_row(const ferrule_gemm_args& args, const Panel& panel, const 
   });
 }
 
+// The same for `rows` rows of a panel of kColumns columns. What needs few instructions an output has a loop
+// of its own, without the branches of all other epilogues: where the depth is small it counts as much as the
+// product.
+template <size_t kColumns>
+inline void finish_rows(const ferrule_gemm_args& args, const Panel& panel, const float* sums, size_t row,
+                        size_t rows) {
+  const ferrule_epilogue& epilogue = args.epilogue;
+  if (epilogue.activation > FERRULE_ACTIVATION_RELU || epilogue.residual || epilogue.output_scale != 0) {
+    for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
+    return;
+  }
+  const F32 lowest = splat(epilogue.activation == FERRULE_ACTIVATION_RELU ? 0 : -HUGE_VALF);
+  for_vectors(panel.count, [&](size_t i, size_t count) {
+    const F32 scales = load(panel.scales + i), bias = load(panel.bias + i);
+    float* output = static_cast<float*>(args.output) + row * args.output_stride + panel.first + i;
+    for (size_t r = 0; r < rows; ++r) {
+      const F32 y = fma(load(sums + r * kColumns + i), scales, bias);
+      store_some(output + r * args.output_stride, max(lowest, y), count);
+    }
+  });
+}
+
 inline size_t count_vectors(const Panel& panel) { return (panel.count + kLanes - 1) / kLanes; }
 
 // At most kRows rows from `row` on times the whole panel.
@@ -56,15 +80,16 @@ inline void multiply_few_rows(const ferrule_gemm_args& args, const Panel& panel,
                          reinterpret_cast<const char*>(weights) + kAheadBytes,
                          kColumns * sizeof(float)};
   multiply_rows<kRows, kVectors, kColumns, true>(rows, count_vectors(panel), tile);
-  for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
+  finish_rows<kColumns>(args, panel, sums, row, rows);
 }
 
 // A block of rows times weights [depth][columns] of k from `k` on, divided into tiles as even as can be.
-// Meanwhile `ahead_bytes` from `ahead` on are fetched. `sums` of the whole block: begun where k is 0.
+// Meanwhile `ahead_bytes` from `ahead` on are fetched. `sums` of the whole block: begun where k is 0, and
+// written to the output tile by tile where the block finishes them.
 template <size_t kRows, size_t kVectors>
 inline void multiply_block(const ferrule_gemm_args& args, const Panel& panel, const float* weights, size_t k,
                            size_t depth, size_t row, size_t rows, float* sums, const void* ahead,
-                           size_t ahead_bytes) {
+                           size_t ahead_bytes, bool finishes = false) {
   constexpr size_t kColumns = kVectors * kLanes;
   const size_t tiles = (rows + kRows - 1) / kRows;
   const size_t step = ahead_bytes / (tiles * (depth + 1)) + 1;
@@ -79,6 +104,7 @@ inline void multiply_block(const ferrule_gemm_args& args, const Panel& panel, co
                            static_cast<const char*>(ahead) + t * depth * step,
                            step};
     multiply_rows<kRows, kVectors, kColumns, false>(count, count_vectors(panel), tile);
+    if (finishes) finish_rows<kColumns>(args, panel, sums + first * kColumns, row + first, count);
   }
 }
 

@@ -18,9 +18,9 @@ void multiply_float_panels(const ferrule_gemm_args& args, size_t begin, size_t e
         const size_t bytes = depth * kColumns * sizeof(float);
         multiply_block<kRows, kVectors>(
             args, panel, weights, k, depth, row, rows, sums,
-            follow(args, panel, k + depth, (k + depth) * kColumns * sizeof(float)), bytes);
+            follow(args, panel, k + depth, (k + depth) * kColumns * sizeof(float)), bytes,
+            k + depth == args.layout.depth);
       });
-      for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
     }
   });
 }
