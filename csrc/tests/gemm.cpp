@@ -12,8 +12,9 @@ float to_bfloat16(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof(bits));
   bits &= 0xFFFF0000u;
-  memcpy(&x, &bits, sizeof(x));
-  return x;
+  float rounded;
+  memcpy(&rounded, &bits, sizeof(rounded));
+  return rounded;
 }
 
 struct Memory {
