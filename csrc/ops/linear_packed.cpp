@@ -184,7 +184,8 @@ ferrule_status ferrule::ops::read_packed(const void* memory, size_t bytes, Packe
   const auto& header = *static_cast<const PackedHeader*>(memory);
   if (memcmp(header.magic, kPackedMagic, sizeof(kPackedMagic)) != 0 || header.version != kPackedVersion ||
       header.bytes > bytes || header.header_sum != sum_header(header) ||
-      !ends(header.isa, sizeof(header.isa)) || !ends(header.op, sizeof(header.op))) {
+      !ends(header.isa, sizeof(header.isa)) || !ends(header.op, sizeof(header.op)) ||
+      header.weight > FERRULE_WEIGHT_LOOKUP2 || header.input > FERRULE_INPUT_I8_STATIC) {
     return FERRULE_BAD_PACKED;
   }
   Plan plan;
