@@ -345,3 +345,106 @@ def softmax(
     input, out: float32 (..., width); mask: the same, or (width,) for all rows. scale: above 0. A row of -inf becomes
     zeros (-inf for the logarithm). `out` may be `input`.
     """
+
+def hadamard(
+    input: _Tensor,
+    *,
+    scale: float | None = None,
+    transposed: bool = False,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """scale * H . row for each row of input float32 (..., width), H the Hadamard matrix of that width.
+
+    width: 1, 12, 20, 28, 36 or 60 times a power of two. scale: 1 / sqrt(width) where None, which makes it a rotation.
+    transposed: by the transpose of H, which undoes it. `out` may be `input`.
+    """
+
+def rational(
+    input: _Tensor,
+    numerator: _Tensor,
+    denominator: _Tensor,
+    *,
+    form: Literal["terms", "sum"] = "terms",
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """P(x) / Q(x) of each element of input float32 (..., width), whose channels are divided into groups.
+
+    numerator: float32 (groups, 6), a0 to a5 of P; denominator: float32 (groups, 4), b1 to b4 of Q = 1 + |b1||x| + ...
+    ("terms") or 1 + |b1 x + ...| ("sum"). groups divides width. `out` may be `input`.
+    """
+
+def selective_scan(
+    input: _Tensor,
+    delta: _Tensor,
+    a: _Tensor,
+    b: _Tensor,
+    c: _Tensor,
+    *,
+    delta_bias: _Tensor | None = None,
+    skip: _Tensor | None = None,
+    gate: _Tensor | None = None,
+    initial_state: _Tensor | None = None,
+    final_state: _Tensor | None = None,
+    softplus: bool = False,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """The selective scan of Mamba: h = exp(d a) h + d b x, y = (c . h + skip x) * silu(gate), step by step.
+
+    input, delta, gate, out: float32 (batch, length, channels); b, c: (batch, length, states) or (batch, length, groups,
+    states), groups dividing channels; all of any strides, so that transposed views are taken. a: (channels, states),
+    delta_bias, skip: (channels,). d = delta + delta_bias, through softplus where asked. initial_state, and final_state,
+    which is written: (batch, channels, states), contiguous; both may be one, as may `out` and input, delta or gate.
+    """
+
+def token_match(
+    metric: _Tensor,
+    count: int,
+    *,
+    sizes: _Tensor | None = None,
+    counts: _Tensor | None = None,
+    protected_tokens: int = 0,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(plan, left): for each token the position after merging of the one that it goes into, and how many are left.
+
+    metric: float32 (batch, heads, tokens, width), averaged over heads. The `count` most similar tokens at even
+    positions go into their partners at odd ones; counts: int32 (batch,) instead, for each entry its own. sizes: float32
+    (batch, tokens), 0 at padding. The first protected_tokens take no part. plan: int32 (batch, tokens), left: (batch,).
+    """
+
+def token_merge(
+    input: _Tensor,
+    plan: _Tensor,
+    left: int,
+    *,
+    sizes: _Tensor | None = None,
+    out: _Tensor | None = None,
+    merged_sizes: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> tuple[_Result, _Result]:
+    """(merged, merged sizes): means, weighted by sizes, of the tokens that a plan sends to one place.
+
+    input: float32 (batch, tokens, width); plan: int32 (batch, tokens) below left; sizes: float32 (batch, tokens), None
+    for ones. The results: float32 (batch, left, width) and (batch, left).
+    """
+
+def token_unmerge(
+    input: _Tensor,
+    plan: _Tensor,
+    *,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """Each token gets what it went into: float32 (batch, tokens, width) from input (batch, left, width).
+
+    plan: int32 (batch, tokens) below left.
+    """

@@ -15,6 +15,8 @@ void bind_peak(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 void bind_quantize(pybind11::module_& module);
 void bind_rope(pybind11::module_& module);
+void bind_special(pybind11::module_& module);
+void bind_tokens(pybind11::module_& module);
 
 }  // namespace ferrule::bindings
 

@@ -45,4 +45,6 @@ PYBIND11_MODULE(_C, module) {
   fb::bind_pool(module);
   fb::bind_quantize(module);
   fb::bind_rope(module);
+  fb::bind_special(module);
+  fb::bind_tokens(module);
 }
