@@ -28,6 +28,7 @@ class _DLPack(Protocol):
     def __dlpack_device__(self) -> tuple[Any, int]: ...
 
 _Tensor: TypeAlias = Buffer | _DLPack
+_Cache: TypeAlias = tuple[Any, Any, Any, int, int]  # what quantize_kv returns
 _Activation: TypeAlias = Literal["relu", "gelu", "gelu_tanh", "silu", "relu6", "hard_swish"]
 _Result: TypeAlias = Any  # `out` where it was given, else a numpy array of the dtype that the function tells
 
@@ -447,4 +448,52 @@ def token_unmerge(
     """Each token gets what it went into: float32 (batch, tokens, width) from input (batch, left, width).
 
     plan: int32 (batch, tokens) below left.
+    """
+
+def attention(
+    queries: _Tensor,
+    keys: _Tensor | _Cache,
+    values: _Tensor | _Cache,
+    *,
+    scale: float | None = None,
+    causal: bool = False,
+    bias: _Tensor | None = None,
+    slopes: _Tensor | None = None,
+    sizes: _Tensor | None = None,
+    key_begins: _Tensor | None = None,
+    key_ends: _Tensor | None = None,
+    out: _Tensor | None = None,
+    log_sums: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """softmax(scale * q . k + bias + slopes * distance + log(sizes)) . v, exact, in memory that does not grow with tokens.
+
+    queries, out: float32 (batch, query heads, queries, head size); keys, values: (batch, kv heads, keys, head size),
+    kv heads dividing query heads, as float32 or as quantize_kv gives them; axes in any order in memory, the last one
+    contiguous. scale: 1 / sqrt(head size) where None. causal: the last query sees all keys. bias: float32 (batch, query
+    heads, queries, keys), broadcast views taken as they are; slopes: (query heads,), ALiBi; sizes: (batch, keys), tokens
+    that a key stands for. key_begins, key_ends: int32 (batch,), the range of keys that are no padding. log_sums takes
+    log(sum(exp(logit))): (batch, query heads, queries). A query that sees no key gets zeros.
+    """
+
+def quantize_kv(
+    input: _Tensor,
+    *,
+    bits: Literal[8, 4, 2] = 8,
+    group: int = 0,
+    symmetric: bool = False,
+    clip: float = 1.0,
+    out: _Tensor | None = None,
+    scales: _Tensor | None = None,
+    offsets: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Cache:
+    """(codes, scales, offsets, bits, group) of keys or values, with x ~ scale * code + offset.
+
+    input: float32 (batch, heads, tokens, head size). codes: int8 of that shape, or uint8 with 2 or 4 codes a byte along
+    the last axis; scales, offsets: float32 (batch, heads, tokens, groups). group: channels that share a scale, a
+    multiple of 16, or 0 for the whole head. symmetric: no offsets, 8 bits only. clip: above 0, at most 1: ranges are cut
+    to that share of the greatest values. `out`, `scales` and `offsets` may be slices of a longer cache.
     """

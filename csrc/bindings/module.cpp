@@ -36,6 +36,7 @@ PYBIND11_MODULE(_C, module) {
   module.def(
       "active_isa", [] { return fb::require_isa(py::none()); },
       "Instruction set in use: FERRULE_ISA where set, else the strongest that this CPU runs.");
+  fb::bind_attention(module);
   fb::bind_conv(module);
   fb::bind_elementwise(module);
   fb::bind_embedding(module);

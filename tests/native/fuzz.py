@@ -167,6 +167,30 @@ CASES: dict[str, Callable[[], Case]] = {
         "merged_sizes": floats(2, 7),
     },
     "token_unmerge": lambda: {"input": floats(2, 7, 8), "plan": np.zeros((2, 9), np.int32), "out": floats(2, 9, 8)},
+    "attention": lambda: {
+        "queries": floats(1, 4, 5, 16),
+        "keys": floats(1, 2, 7, 16),
+        "values": _C.quantize_kv(floats(1, 2, 7, 16), bits=4),
+        "scale": 0.5,
+        "causal": True,
+        "bias": floats(1, 4, 5, 7),
+        "slopes": floats(4),
+        "sizes": np.ones((1, 7), np.float32),
+        "key_begins": np.zeros(1, np.int32),
+        "key_ends": np.full(1, 6, np.int32),
+        "out": floats(1, 4, 5, 16),
+        "log_sums": floats(1, 4, 5),
+    },
+    "quantize_kv": lambda: {
+        "input": floats(1, 2, 3, 32),
+        "bits": 4,
+        "group": 16,
+        "symmetric": False,
+        "clip": 0.9,
+        "out": np.zeros((1, 2, 3, 16), np.uint8),
+        "scales": floats(1, 2, 3, 2),
+        "offsets": floats(1, 2, 3, 2),
+    },
     "peak": lambda: {"kind": "read", "units": 2, "memory": block()},
 }
 WITHOUT_POOL = ("peak", "PackedDepthwise", "PackedLinear.pack")
@@ -211,6 +235,9 @@ DTYPES = ["f4", "f8", "f2", ">f4", "i1", "u1", "i2", "i4", "i8", "u4", "?", "c8"
 @st.composite
 def spoil(draw: Any, value: Any) -> Any:
     """Something beside what `value` is."""
+    if isinstance(value, tuple) and draw(st.booleans()):  # one part of a cache
+        place = draw(st.integers(0, len(value) - 1))
+        return (*value[:place], draw(spoil(value[place])), *value[place + 1 :])
     if not isinstance(value, np.ndarray) or value.size > 1e6 or draw(st.integers(0, 5)) == 0:
         return draw(st.sampled_from(JUNK))
     way = draw(st.sampled_from(["dtype", "shape", "slice", "step", "offset", "transpose", "repeat", "scale", "axes"]))
