@@ -467,13 +467,13 @@ def attention(
     pool: Pool | None = None,
     isa: str | None = None,
 ) -> _Result:
-    """softmax(scale * q . k + bias + slopes * distance + log(sizes)) . v, exact, in memory that does not grow with tokens.
+    """softmax(scale * q . k + bias + slopes * distance + log(sizes)) . v, exact, in memory that tokens do not let grow.
 
     queries, out: float32 (batch, query heads, queries, head size); keys, values: (batch, kv heads, keys, head size),
     kv heads dividing query heads, as float32 or as quantize_kv gives them; axes in any order in memory, the last one
     contiguous. scale: 1 / sqrt(head size) where None. causal: the last query sees all keys. bias: float32 (batch, query
-    heads, queries, keys), broadcast views taken as they are; slopes: (query heads,), ALiBi; sizes: (batch, keys), tokens
-    that a key stands for. key_begins, key_ends: int32 (batch,), the range of keys that are no padding. log_sums takes
+    heads, queries, keys), broadcast views taken as they are; slopes: (query heads,), ALiBi; sizes: (batch, keys),
+    tokens that a key stands for. key_begins, key_ends: int32 (batch,), the range of keys that are no padding. log_sums takes
     log(sum(exp(logit))): (batch, query heads, queries). A query that sees no key gets zeros.
     """
 
@@ -494,6 +494,6 @@ def quantize_kv(
 
     input: float32 (batch, heads, tokens, head size). codes: int8 of that shape, or uint8 with 2 or 4 codes a byte along
     the last axis; scales, offsets: float32 (batch, heads, tokens, groups). group: channels that share a scale, a
-    multiple of 16, or 0 for the whole head. symmetric: no offsets, 8 bits only. clip: above 0, at most 1: ranges are cut
-    to that share of the greatest values. `out`, `scales` and `offsets` may be slices of a longer cache.
+    multiple of 16, or 0 for the whole head. symmetric: no offsets, 8 bits only. clip: above 0, at most 1: ranges are
+    cut to that share of the greatest values. `out`, `scales` and `offsets` may be slices of a longer cache.
     """

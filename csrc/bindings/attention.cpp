@@ -20,7 +20,7 @@ struct Cache {
   size_t group;
 };
 
-size_t code_bytes(ferrule_kv_kind kind, size_t head_size) {
+size_t code_bytes(int kind, size_t head_size) {
   const size_t per_byte = kind == FERRULE_KV_I8 ? 1 : kind == FERRULE_KV_I4 ? 2 : 4;
   return head_size / per_byte + (head_size % per_byte != 0);
 }
@@ -40,7 +40,7 @@ ferrule_kv_kind require_bits(const py::object& bits, const char* name) {
   }
 }
 
-Dtype dtype_of(ferrule_kv_kind kind) { return kind == FERRULE_KV_I8 ? Dtype::kInt8 : Dtype::kUint8; }
+Dtype dtype_of(int kind) { return kind == FERRULE_KV_I8 ? Dtype::kInt8 : Dtype::kUint8; }
 
 size_t require_group(const py::object& group, const char* name) {
   const auto size = static_cast<size_t>(require_integer(group, name, 0, INT32_MAX));
