@@ -473,7 +473,8 @@ def attention(
     kv heads dividing query heads, as float32 or as quantize_kv gives them; axes in any order in memory, the last one
     contiguous. scale: 1 / sqrt(head size) where None. causal: the last query sees all keys. bias: float32 (batch, query
     heads, queries, keys), broadcast views taken as they are; slopes: (query heads,), ALiBi; sizes: (batch, keys),
-    tokens that a key stands for. key_begins, key_ends: int32 (batch,), the range of keys that are no padding. log_sums takes
+    tokens that a key stands for. key_begins, key_ends: int32 (batch,), the range of keys that are no padding.
+    log_sums takes
     log(sum(exp(logit))): (batch, query heads, queries). A query that sees no key gets zeros.
     """
 
