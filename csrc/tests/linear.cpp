@@ -218,8 +218,9 @@ ferrule_status pack_with(void (*spoil)(Layer&)) {
 }
 
 bool refuses_weights() {
-  return pack_with([](Layer& l) { l.spec.weight = static_cast<ferrule_weight_kind>(FERRULE_WEIGHT_LOOKUP2 + 1); }) ==
-             FERRULE_BAD_TYPE &&
+  return pack_with([](Layer& l) {
+           l.spec.weight = static_cast<ferrule_weight_kind>(FERRULE_WEIGHT_LOOKUP2 + 1);
+         }) == FERRULE_BAD_TYPE &&
          pack_with([](Layer& l) { l.spec.weight = FERRULE_WEIGHT_F32; }) == FERRULE_BAD_TYPE &&
          pack_with([](Layer& l) { l.spec.sparse24 = 1; }) == FERRULE_BAD_VALUE &&
          pack_with([](Layer& l) {

@@ -287,7 +287,8 @@ void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first
   const ferrule_epilogue& epilogue = args.epilogue;
   const bool simple = epilogue.activation <= FERRULE_ACTIVATION_RELU && !epilogue.residual;
   const F32 lowest = splat(epilogue.activation == FERRULE_ACTIVATION_RELU ? 0 : -INFINITY);
-  const F32 inverse = splat(1 / epilogue.output_scale), zero = splat(static_cast<float>(epilogue.output_zero));
+  const F32 inverse = splat(1 / epilogue.output_scale),
+            zero = splat(static_cast<float>(epilogue.output_zero));
   for (size_t column = 0; column < panel.count; column += kLanes) {
     const size_t count = panel.count - column < kLanes ? panel.count - column : kLanes,
                  at = panel.first + column;
