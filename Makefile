@@ -39,7 +39,7 @@ lint: .venv
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/links.py
 	$(BIN)/mypy -p ferrule
-	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h %.inc,$(NATIVE))
+	@$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.h %.inc,$(NATIVE))
 
 # Kernels. CASES=N sets the random cases of each, ONLY=TEXT takes the tests whose name holds TEXT.
 CMAKE = $(firstword $(wildcard $(BIN)/cmake) cmake)

@@ -92,6 +92,9 @@ class PackedLinear:
     Not for use after its file was packed elsewhere without its instruction set: `load` refuses it (FER-KER-008).
     """
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Raises TypeError: layers come from `pack` and `load`."""
+
     @staticmethod
     def pack(
         weight: _Tensor,

@@ -252,7 +252,7 @@ def spoil(draw: Any, value: Any) -> Any:
     if way == "step" and value.ndim:
         axis = draw(st.integers(0, value.ndim - 1))
         return np.moveaxis(np.moveaxis(value, axis, 0)[:: draw(st.sampled_from([-1, 2, -2]))], 0, axis)
-    if way == "offset":
+    if way == "offset" and not value.dtype.hasobject:
         return np.frombuffer(b"\1" * (value.nbytes + 1), np.uint8)[1:].view(value.dtype).reshape(value.shape)
     if way == "transpose":
         return value.T

@@ -87,7 +87,8 @@ def test_every_op_has_a_scalar_kernel_and_every_row_its_file() -> None:
     assert len(rows) == len(set(rows)) > 0
     for op, isa in rows:
         assert (op, "scalar") in rows
-        assert (ROOT / "csrc" / "kernels" / op / f"{isa}.cpp").is_file()
+        folders = [op, *(group for start, group in GROUPS.items() if op.startswith(start))]
+        assert any((ROOT / "csrc" / "kernels" / folder / f"{isa}.cpp").is_file() for folder in folders), (op, isa)
 
 
 def test_every_op_has_a_test() -> None:
