@@ -248,6 +248,21 @@ def layer_norm(
     `sum` takes x itself and may be `residual`; `out` may be `input`. epsilon: 0 or more.
     """
 
+def mean_tokens(
+    input: _Tensor,
+    mask: _Tensor | None = None,
+    *,
+    normalize: bool = False,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """Mean over the tokens of a text that its mask keeps: float32 (batch, width) for input (batch, tokens, width).
+
+    mask: bool or uint8 (batch, tokens), 0 at padding; None keeps all. normalize: divided by its length, or by 1e-12
+    where that is shorter. A text without tokens becomes zeros.
+    """
+
 def peak(
     kind: Literal["fma", "dot_i8", "read"],
     units: int = 1,
@@ -260,6 +275,52 @@ def peak(
     "fma": float32 multiply-adds from registers, "dot_i8": int8 products; both count 2 operations each, a unit is 4096
     rounds of the instructions. "read": bytes loaded from `memory`, uint8 (bytes,), a multiple of 1024 at an address
     that is a multiple of 64; a unit is one pass over it. Returns 0 where the instruction set lacks the kind.
+    """
+
+def pooling(
+    input: _Tensor,
+    kind: Literal["max", "average"],
+    kernel: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    count_padding: bool = False,
+    layout: Literal["channels_last", "channels_first"] = "channels_last",
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """The maximum or the average of each window; the global one has a kernel as large as the image.
+
+    input: float32 (batch, height, width, channels), pixels evenly spaced, or, with channels first, (batch, channels,
+    height, width), contiguous; the result is laid out alike. kernel: one number or (height, width), as is stride, None
+    for the kernel; padding, dilation as in conv_depthwise, for averages a dilation of 1 only. ceil_mode: the last
+    window may reach beyond the padding (PyTorch's rule). Padding is no pixel: a maximum without pixels is -inf, an
+    average 0. count_padding: averages divide by the taps within image and padding. NaN becomes the maximum.
+    """
+
+def pooling_i8(
+    input: _Tensor,
+    kind: Literal["max", "average"],
+    kernel: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+    count_padding: bool = False,
+    padding_code: int = 0,
+    out: _Tensor | None = None,
+    pool: Pool | None = None,
+    isa: str | None = None,
+) -> _Result:
+    """pooling of int8 codes, channels last; the result is int8 of the input's scale and zero point.
+
+    Averages are rounded to the nearest code, to even in the middle. padding_code: the code of zero, -128 to 127, which
+    counted padding has, and an average without pixels; a maximum without pixels is -128. A kernel of at most 32768
+    taps.
     """
 
 def quantize_rows(

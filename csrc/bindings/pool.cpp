@@ -25,12 +25,12 @@ long process() {
 }  // namespace
 
 Pool::Pool(const py::object& threads)
-    : threads_(static_cast<size_t>(require_integer(threads, "threads", 1, kMostThreads))) {
+    : threads_(static_cast<size_t>(require_integer(threads, "threads", 1, kMostThreads))), owner_(process()) {
   ferrule_pool* pool = ferrule_pool_create(threads_);
   if (!pool) refuse_size("threads", std::to_string(threads_), "as many threads as the system still starts");
   // A forked child has the pool but none of its threads: waiting for them would never end, so it lets them
   // be.
-  pool_ = SharedPool(pool, [owner = process()](ferrule_pool* pool) {
+  pool_ = SharedPool(pool, [owner = owner_](ferrule_pool* pool) {
     if (process() == owner) ferrule_pool_destroy(pool);
   });
 }
@@ -40,6 +40,8 @@ SharedPool require_pool(const py::object& pool) {
   if (!py::isinstance<Pool>(pool)) refuse_type("pool", describe(pool), "None or a Pool");
   const auto& threads = pool.cast<const Pool&>();
   if (!threads.get()) refuse_value("pool", "a pool that was closed", "an open one");
+  // Of the threads a fork leaves nothing but, it may be, a mutex that one of them held.
+  if (threads.owner() != process()) return nullptr;
   return threads.get();
 }
 

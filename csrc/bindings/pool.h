@@ -22,13 +22,16 @@ class Pool {
   size_t threads() const { return threads_; }
   void close() { pool_.reset(); }
   const SharedPool& get() const { return pool_; }
+  long owner() const { return owner_; }  // the process whose threads they are
 
  private:
   size_t threads_;
+  long owner_;
   SharedPool pool_;
 };
 
-// The pool of a `pool` argument; nothing, which stands for the calling thread, where it is None.
+// The pool of a `pool` argument; nothing, which stands for the calling thread, where it is None or came here
+// by a fork.
 SharedPool require_pool(const py::object& pool);
 
 }  // namespace ferrule::bindings
