@@ -57,6 +57,68 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
+class PackedConv:
+    """A convolution, packed once for the kernel of one instruction set, then run on any images.
+
+    Where every channel is a group of its own, conv_depthwise and PackedDepthwise are faster.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Raises TypeError: layers come from `pack`."""
+
+    @staticmethod
+    def pack(
+        weight: _Tensor,
+        scales: _Tensor | None = None,
+        *,
+        kind: Literal["float32", "affine8", "affine4", "lookup4", "lookup2"] = "float32",
+        input: Literal["float32", "dynamic8", "static8"] = "float32",
+        table: _Tensor | None = None,
+        bias: _Tensor | None = None,
+        group: int = 0,
+        sparse24: bool = False,
+        input_scale: float | None = None,
+        input_zero: int = 0,
+        groups: int = 1,
+        isa: str | None = None,
+    ) -> PackedConv:
+        """Pack weight (output channels, kernel height, kernel width, input channels of one group), C-contiguous.
+
+        groups: parts that the channels are divided into, each seen by its own output channels alone. All else is as in
+        PackedLinear.pack: rows are output channels, columns the other three axes as they lie. Groups share no
+        palette: the `group` of lookups divides the output channels of each, and 0 means a palette for each. "dynamic8"
+        quantizes image by image, or pixel by pixel where the kernel is 1 x 1.
+        """
+
+    def run(
+        self,
+        input: _Tensor,
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        activation: _Activation | None = None,
+        residual: _Tensor | None = None,
+        output_scale: float | None = None,
+        output_zero: int = 0,
+        out: _Tensor | None = None,
+        pool: Pool | None = None,
+    ) -> _Result:
+        """activation(convolution + bias) + residual, as (batch, height, width, output channels).
+
+        input: float32 (batch, height, width, channels), pixels evenly spaced, or contiguous where they are quantized
+        here and the kernel is not 1 x 1. Layers of "static8" also take codes: int8 of their range, or uint8, the same
+        plus 128. The window is told as in conv_depthwise, the result as in PackedLinear.run; `out` may be `residual`.
+        """
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """As PackedLinear.info, with `depth` that of one group, the number of groups, and kernel (height, width)."""
+
+    @property
+    def isa(self) -> str:
+        """The instruction set whose kernel reads it."""
+
 class PackedDepthwise:
     """A convolution of 8-bit codes with a kernel for each channel, packed for every instruction set at once."""
 

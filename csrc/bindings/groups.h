@@ -12,6 +12,7 @@ void bind_elementwise(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
 void bind_linear(pybind11::module_& module);
 void bind_norms(pybind11::module_& module);
+void bind_packed_conv(pybind11::module_& module);
 void bind_peak(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 void bind_pooling(pybind11::module_& module);

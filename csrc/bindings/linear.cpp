@@ -10,36 +10,11 @@
 #include "choices.h"
 #include "groups.h"
 #include "memory.h"
-#include "tensor.h"
+#include "packing.h"
 
 namespace ferrule::bindings {
 
 namespace {
-
-struct Word {
-  const char* name;
-  int value;
-};
-constexpr Word kWeights[] = {{"float32", FERRULE_WEIGHT_F32},
-                             {"affine8", FERRULE_WEIGHT_AFFINE8},
-                             {"affine4", FERRULE_WEIGHT_AFFINE4},
-                             {"lookup4", FERRULE_WEIGHT_LOOKUP4},
-                             {"lookup2", FERRULE_WEIGHT_LOOKUP2}};
-constexpr Word kInputs[] = {{"float32", FERRULE_INPUT_F32},
-                            {"dynamic8", FERRULE_INPUT_I8_DYNAMIC},
-                            {"static8", FERRULE_INPUT_I8_STATIC}};
-
-template <size_t N>
-int find_word(const Word (&words)[N], const py::object& value, const char* name) {
-  std::string allowed;
-  for (const Word& word : words) allowed += (allowed.empty() ? "" : ", ") + std::string(word.name);
-  if (!py::isinstance<py::str>(value)) refuse_type(name, describe(value), allowed);
-  const auto found = value.cast<std::string>();
-  for (const Word& word : words) {
-    if (found == word.name) return word.value;
-  }
-  refuse_value(name, "'" + found + "'", allowed);
-}
 
 [[noreturn]] void raise_os_error(int number, const std::string& path) {
   errno = number;
@@ -74,7 +49,7 @@ class PackedLinear {
   py::object run(const py::object& input, const py::object& activation, const py::object& residual,
                  const py::object& output_scale, const py::object& output_zero, const py::object& out,
                  const py::object& pool) const;
-  py::dict info() const;
+  py::dict info() const { return tell(info_); }
   const ferrule_linear_spec& spec() const { return info_.spec; }
   const char* isa() const { return info_.isa; }
 
@@ -83,78 +58,23 @@ class PackedLinear {
   ferrule_linear_info info_;
 };
 
-ferrule_linear_spec read_spec(const py::object& kind, const py::object& input, const py::object& group,
-                              const py::object& sparse, const py::object& input_scale,
-                              const py::object& input_zero) {
-  ferrule_linear_spec spec = {};
-  spec.weight = static_cast<ferrule_weight_kind>(find_word(kWeights, kind, "kind"));
-  spec.input = static_cast<ferrule_input_kind>(find_word(kInputs, input, "input"));
-  spec.group = static_cast<size_t>(require_integer(group, "group", 0, INT32_MAX));
-  spec.sparse24 = require_bool(sparse, "sparse24");
-  const bool is_static = spec.input == FERRULE_INPUT_I8_STATIC;
-  if (is_static == input_scale.is_none()) {
-    refuse_value("input_scale", is_static ? "None" : "a number",
-                 "a number with input=\"static8\", else None");
-  }
-  if (is_static) spec.input_scale = require_number(input_scale, "input_scale");
-  spec.input_zero = static_cast<int32_t>(require_integer(input_zero, "input_zero", -128, 127));
-  return spec;
-}
-
 std::unique_ptr<PackedLinear> PackedLinear::pack(const py::object& weight, const py::object& scales,
                                                  const py::object& kind, const py::object& input,
                                                  const py::object& table, const py::object& bias,
                                                  const py::object& group, const py::object& sparse,
                                                  const py::object& input_scale, const py::object& input_zero,
                                                  const py::object& isa) {
-  ferrule_linear_spec spec = read_spec(kind, input, group, sparse, input_scale, input_zero);
-  const bool floats = spec.weight == FERRULE_WEIGHT_F32;
-  const bool lookup = spec.weight == FERRULE_WEIGHT_LOOKUP4 || spec.weight == FERRULE_WEIGHT_LOOKUP2;
-  const Tensor w = Tensor::read(weight, "weight",
-                                {floats   ? Dtype::kFloat32
-                                 : lookup ? Dtype::kUint8
-                                          : Dtype::kInt8});
-  w.require_rank(2).require_contiguous();
-  spec.rows = w.size(0);
-  spec.depth = w.size(1);
-
-  const auto s = read_optional(scales, "scales", {Dtype::kFloat32});
-  if (floats == s.has_value() && !lookup) {
-    refuse_value("scales", floats ? "a tensor" : "None", "a tensor with coded weights, None with float32");
-  }
-  if (s) {
-    const bool grouped = spec.group > 0 && !lookup;
-    const size_t groups = grouped ? (spec.depth + spec.group - 1) / spec.group : 1;
-    const Shape shape = grouped ? Shape{spec.rows, groups} : Shape{spec.rows};
-    s->require_shape(shape,
-                     grouped ? "a scale for each group of each row" : "a scale for each row of weight");
-    s->require_contiguous();
-  }
-  const auto t = read_optional(table, "table", {Dtype::kFloat32});
-  if (lookup != t.has_value()) {
-    refuse_value("table", lookup ? "None" : "a tensor", "a tensor with lookup4 and lookup2, else None");
-  }
-  if (t) {
-    const size_t palettes = spec.group ? (spec.rows + spec.group - 1) / spec.group : 1;
-    const size_t entries = spec.weight == FERRULE_WEIGHT_LOOKUP4 ? 16 : 4;
-    t->require_shape({palettes, entries}, "the entries of each palette").require_contiguous();
-  }
-  const auto b = read_optional(bias, "bias", {Dtype::kFloat32});
-  if (b) b->require_shape({spec.rows}, "the rows of weight").require_contiguous();
-
-  ferrule_linear_weights weights = {};
-  (floats ? reinterpret_cast<const void*&>(weights.values) : weights.codes) = w.data<void>();
-  weights.scales = data_of<float>(s);
-  weights.table = data_of<float>(t);
-  weights.bias = data_of<float>(b);
+  const Weights given =
+      read_weights(weight, 2, 1, {scales, kind, input, table, bias, group, sparse, input_scale, input_zero});
+  const ferrule_linear_weights weights = given.pointers();
   const std::string usable = require_isa(isa);
   size_t bytes = 0;
-  require_ok(ferrule_linear_packed_size(&spec, usable.c_str(), &bytes), "PackedLinear.pack");
+  require_ok(ferrule_linear_packed_size(&given.spec, usable.c_str(), &bytes), "PackedLinear.pack");
   auto block = std::make_unique<Block>(bytes, "packed weights");
   ferrule_status status;
   {
     const py::gil_scoped_release release;
-    status = ferrule_linear_pack(&spec, usable.c_str(), &weights, block->data());
+    status = ferrule_linear_pack(&given.spec, usable.c_str(), &weights, block->data());
   }
   require_ok(status, "PackedLinear.pack");
   return std::make_unique<PackedLinear>(std::move(block));
@@ -229,23 +149,6 @@ void PackedLinear::save(const py::object& path) const {
     std::remove(partial.c_str());
     raise_os_error(problem, name);
   }
-}
-
-py::dict PackedLinear::info() const {
-  py::dict told;
-  told["kind"] = kWeights[info_.spec.weight].name;
-  told["input"] = kInputs[info_.spec.input].name;
-  told["sparse24"] = info_.spec.sparse24 != 0;
-  told["rows"] = info_.spec.rows;
-  told["depth"] = info_.spec.depth;
-  told["group"] = info_.spec.group;
-  told["input_scale"] = info_.spec.input_scale;
-  told["input_zero"] = info_.spec.input_zero;
-  told["op"] = info_.op;
-  told["isa"] = info_.isa;
-  told["bytes"] = info_.bytes;
-  told["palette_error"] = info_.palette_error;
-  return told;
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ PYBIND11_MODULE(_C, module) {
   fb::bind_embedding(module);
   fb::bind_linear(module);
   fb::bind_norms(module);
+  fb::bind_packed_conv(module);
   fb::bind_peak(module);
   fb::bind_pool(module);
   fb::bind_pooling(module);

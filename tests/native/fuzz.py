@@ -62,6 +62,30 @@ CASES: dict[str, Callable[[], Case]] = {
         "output_scale": 2.0,
         "out": floats(3, 32),
     },
+    "PackedConv.pack": lambda: {
+        "weight": np.ones((6, 3, 3, 4), np.uint8),
+        "scales": floats(6),
+        "kind": "lookup4",
+        "input": "static8",
+        "table": floats(2, 16),
+        "bias": floats(6),
+        "group": 3,
+        "sparse24": False,
+        "input_scale": 0.1,
+        "input_zero": 3,
+        "groups": 2,
+    },
+    "PackedConv.run": lambda: {
+        "input": floats(1, 5, 5, 8),
+        "stride": 1,
+        "padding": (1, 1),
+        "dilation": 1,
+        "activation": "relu",
+        "residual": floats(1, 5, 5, 6),
+        "output_scale": None,
+        "output_zero": 0,
+        "out": floats(1, 5, 5, 6),
+    },
     "PackedDepthwise": lambda: {"codes": np.ones((3, 3, 8), np.int8), "scales": floats(8), "bias": floats(8)},
     "PackedDepthwise.run": lambda: {
         "input": np.ones((1, 5, 5, 8), np.uint8),
@@ -223,8 +247,11 @@ CASES: dict[str, Callable[[], Case]] = {
     },
     "peak": lambda: {"kind": "read", "units": 2, "memory": block()},
 }
-WITHOUT_POOL = ("peak", "PackedDepthwise", "PackedLinear.pack")
-WITHOUT_ISA = ("PackedDepthwise", "PackedLinear.run")
+WITHOUT_POOL = ("peak", "PackedConv.pack", "PackedDepthwise", "PackedLinear.pack")
+WITHOUT_ISA = ("PackedConv.run", "PackedDepthwise", "PackedLinear.run")
+CONV = _C.PackedConv.pack(
+    np.ones((6, 3, 3, 4), np.int8), floats(6), kind="affine8", input="static8", input_scale=0.1, groups=2
+)
 DEPTHWISE = _C.PackedDepthwise(np.ones((3, 3, 8), np.int8), floats(8))
 LAYER = _C.PackedLinear.pack(np.ones((6, 32), np.int8), floats(6), kind="affine8", input="dynamic8")
 JUNK = [
@@ -315,6 +342,8 @@ def calls(draw: Any) -> tuple[str, Case]:
 def function(op: str) -> Callable[..., Any]:
     """The op itself; methods of layers are called on one that is there."""
     methods: dict[str, Callable[..., Any]] = {
+        "PackedConv.pack": _C.PackedConv.pack,
+        "PackedConv.run": CONV.run,
         "PackedDepthwise.run": DEPTHWISE.run,
         "PackedLinear.pack": _C.PackedLinear.pack,
         "PackedLinear.run": LAYER.run,

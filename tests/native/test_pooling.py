@@ -39,7 +39,7 @@ def reference(x: Any, kind: str, kernel: Any, count_padding: bool = False, **mor
 @by_isa
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 @pytest.mark.parametrize(("size", "kernel", "more"), CASES)
-def test_matches_torch(isa: str, layout: str, size: tuple[int, ...], kernel: Any, more: dict[str, Any]) -> None:
+def test_matches_torch(isa: str, layout: Any, size: tuple[int, ...], kernel: Any, more: dict[str, Any]) -> None:
     x = draw(*size)
     to, back = ((0, 3, 1, 2), (0, 2, 3, 1)) if layout == "channels_first" else ((0, 1, 2, 3),) * 2
     given = np.ascontiguousarray(x.transpose(to))
@@ -52,7 +52,7 @@ def test_matches_torch(isa: str, layout: str, size: tuple[int, ...], kernel: Any
 
 @by_isa
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
-def test_dilated_maxima_and_nan(isa: str, layout: str) -> None:
+def test_dilated_maxima_and_nan(isa: str, layout: Any) -> None:
     x = draw(1, 11, 13, 18)
     x[0, 4, 5, 6] = np.nan
     to, back = ((0, 3, 1, 2), (0, 2, 3, 1)) if layout == "channels_first" else ((0, 1, 2, 3),) * 2
