@@ -37,7 +37,7 @@ __attribute__((noinline)) void multiply_sparse_tile(const ferrule_gemm_args& arg
   const Input* input = static_cast<const Input*>(args.input) + row * stride;
   const size_t whole = depth / kSparseUnit * kSparseUnit;
   Input rest[kRows * kSparseUnit] = {};
-  for (size_t r = 0; r < kRows; ++r) {
+  for (size_t r = 0; r < kRows && whole < depth; ++r) {
     memcpy(rest + r * kSparseUnit, input + r * stride + whole, (depth - whole) * sizeof(Input));
   }
   for (size_t k = 0; k < depth; k += kSparseUnit) {
