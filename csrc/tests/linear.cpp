@@ -51,16 +51,22 @@ std::vector<double> see_row(const ferrule_linear_spec& spec, const float* x) {
   return seen;
 }
 
+// Whether a step went well; says which did not.
+bool went_well(const char* step, ferrule_status status) {
+  if (status != FERRULE_OK) printf("linear: %s: %s\n", step, ferrule_status_text(status));
+  return status == FERRULE_OK;
+}
+
 bool computes(const ferrule_linear_spec& spec, const char* isa, size_t m, uint64_t seed, ferrule_pool* pool) {
   Random random(seed);
   const DrawnWeights drawn = draw_weights(random, spec, false);
   size_t bytes = 0;
-  if (ferrule_linear_packed_size(&spec, isa, &bytes) != FERRULE_OK) return false;
+  if (!went_well("size", ferrule_linear_packed_size(&spec, isa, &bytes))) return false;
   Memory packed(bytes);
   const ferrule_linear_weights weights = drawn.weights();
-  if (ferrule_linear_pack(&spec, isa, &weights, packed.data()) != FERRULE_OK) return false;
+  if (!went_well("pack", ferrule_linear_pack(&spec, isa, &weights, packed.data()))) return false;
   ferrule_linear_info info;
-  if (ferrule_linear_check(packed.data(), bytes, 1, &info) != FERRULE_OK) return false;
+  if (!went_well("check", ferrule_linear_check(packed.data(), bytes, 1, &info))) return false;
 
   const size_t stride = spec.depth + 3;
   const Buffer<float> input = draw_normal(random, m * stride);
@@ -74,7 +80,7 @@ bool computes(const ferrule_linear_spec& spec, const char* isa, size_t m, uint64
   args.output = output.data();
   args.output_stride = spec.rows + 1;
   args.m = m;
-  if (ferrule_linear(&args, scratch.data(), pool) != FERRULE_OK) return false;
+  if (!went_well("run", ferrule_linear(&args, scratch.data(), pool))) return false;
   for (size_t r = 0; r < m; ++r) {
     const std::vector<double> x = see_row(spec, input.data() + r * stride);
     for (size_t n = 0; n < spec.rows; ++n) {
