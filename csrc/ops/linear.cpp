@@ -18,7 +18,7 @@ using ferrule::ops::round_up;
 constexpr size_t kCodeBlockBytes = 512 * 1024;
 constexpr size_t kFloatBlockBytes = 1536 * 1024;
 constexpr size_t kSmallestBlock = 64;      // rows for which unpacking a panel hardly counts
-constexpr size_t kSmallestTask = 1 << 19;  // products
+constexpr size_t kSmallestTask = 1 << 17;  // products: some microseconds of reading for one row
 
 // How the scratch memory is divided.
 struct Scratch {

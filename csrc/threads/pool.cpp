@@ -1,3 +1,5 @@
+#include <stdint.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -25,16 +27,24 @@ void pause_briefly() {
 #endif
 }
 
+// The tasks that a thread has still to do, packed so that one exchange takes one from either end.
+struct alignas(kCacheLine) Share {
+  std::atomic<uint64_t> range{0};
+};
+
+constexpr uint64_t pack(uint64_t begin, uint64_t end) { return end << 32 | begin; }
+
 }  // namespace
 
-// A run publishes its job, then the number of its tasks in `left`. Whoever lowers `left` holds a task, and
-// the job stays in place until all held tasks are `done`; so a thread that comes late either gets a task of
-// the present job or finds none left, and no run waits for threads that sleep.
+// A run divides its tasks evenly in shares, one for each thread: the same thread gets the same part of one op
+// after another, and finds it in its cache. A thread that is done takes from the others' far ends. Whoever
+// takes a task holds it, and the job stays in place until all held tasks are `done`; so a thread that comes
+// late either gets a task of the present job or finds none, and no run waits for threads that sleep.
 struct ferrule_pool {
-  alignas(kCacheLine) std::atomic<size_t> left{0};
   alignas(kCacheLine) std::atomic<size_t> done{0};
   alignas(kCacheLine) std::atomic<bool> busy{false};
   std::atomic<bool> stopping{false};
+  std::atomic<size_t> jobs{0};  // counts up; what a waiting thread looks at
   std::atomic<size_t> sleepers{0};
 
   size_t tasks = 0;
@@ -43,39 +53,55 @@ struct ferrule_pool {
 
   std::mutex mutex;
   std::condition_variable wake;
+  std::vector<Share> shares;
   std::vector<std::thread> threads;
 };
 
 namespace {
 
-// Runs tasks until none is left.
-void take_tasks(ferrule_pool& pool, size_t worker) {
-  size_t left = pool.left.load(std::memory_order_acquire);
-  while (left > 0) {
-    if (!pool.left.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) continue;
-    pool.task(pool.context, pool.tasks - left, worker);
-    pool.done.fetch_add(1, std::memory_order_acq_rel);
-    left = pool.left.load(std::memory_order_acquire);
+// Takes the first task of the share, or its last.
+bool take_task(Share& share, bool first, size_t* index) {
+  uint64_t range = share.range.load(std::memory_order_acquire);
+  while (true) {
+    const uint64_t begin = range & UINT32_MAX, end = range >> 32;
+    if (begin >= end) return false;
+    *index = static_cast<size_t>(first ? begin : end - 1);
+    const uint64_t rest = first ? pack(begin + 1, end) : pack(begin, end - 1);
+    if (share.range.compare_exchange_weak(range, rest, std::memory_order_acq_rel)) return true;
   }
 }
 
-bool has_news(const ferrule_pool& pool) { return pool.left.load() > 0 || pool.stopping.load(); }
+// Runs tasks until none is left.
+void take_tasks(ferrule_pool& pool, size_t worker) {
+  const size_t threads = pool.shares.size();
+  for (size_t i = 0, index = 0; i < threads; ++i) {
+    const size_t whose = worker + i < threads ? worker + i : worker + i - threads;
+    while (take_task(pool.shares[whose], i == 0, &index)) {
+      pool.task(pool.context, index, worker);
+      pool.done.fetch_add(1, std::memory_order_acq_rel);
+    }
+  }
+}
 
-void wait_for_news(ferrule_pool& pool) {
+// Waits for another job than the one of number `seen`; returns its number.
+size_t wait_for_news(ferrule_pool& pool, size_t seen) {
+  const auto has_news = [&pool, seen] { return pool.jobs.load() != seen || pool.stopping.load(); };
   for (int spin = 0; spin < kSpins; ++spin) {
-    if (has_news(pool)) return;
+    if (has_news()) return pool.jobs.load();
     pause_briefly();
   }
   std::unique_lock<std::mutex> lock(pool.mutex);
   pool.sleepers.fetch_add(1);
-  pool.wake.wait(lock, [&pool] { return has_news(pool); });
+  pool.wake.wait(lock, has_news);
   pool.sleepers.fetch_sub(1);
+  return pool.jobs.load();
 }
 
 void serve(ferrule_pool* pool, size_t worker) {
+  size_t seen = 0;
   while (!pool->stopping.load()) {
     take_tasks(*pool, worker);
-    wait_for_news(*pool);
+    seen = wait_for_news(*pool, seen);
   }
 }
 
@@ -94,6 +120,7 @@ ferrule_pool* ferrule_pool_create(size_t threads) {
   auto* pool = new (std::nothrow) ferrule_pool;
   if (!pool) return nullptr;
   try {
+    pool->shares = std::vector<Share>(threads ? threads : 1);
     for (size_t worker = 1; worker < threads; ++worker) pool->threads.emplace_back(serve, pool, worker);
   } catch (const std::system_error&) {
     ferrule_pool_destroy(pool);
@@ -116,7 +143,7 @@ void ferrule_pool_destroy(ferrule_pool* pool) {
 size_t ferrule_pool_threads(const ferrule_pool* pool) { return pool ? pool->threads.size() + 1 : 1; }
 
 void ferrule_pool_run(ferrule_pool* pool, size_t tasks, ferrule_task* task, void* context) {
-  const bool alone = !pool || pool->threads.empty() || tasks < 2;
+  const bool alone = !pool || pool->threads.empty() || tasks < 2 || tasks > UINT32_MAX;
   if (alone || pool->busy.exchange(true, std::memory_order_acquire)) {
     for (size_t index = 0; index < tasks; ++index) task(context, index, 0);
     return;
@@ -125,7 +152,13 @@ void ferrule_pool_run(ferrule_pool* pool, size_t tasks, ferrule_task* task, void
   pool->task = task;
   pool->context = context;
   pool->done.store(0, std::memory_order_relaxed);
-  pool->left.store(tasks);  // sequentially consistent, as the look at `sleepers` that follows must be
+  const size_t shares = pool->shares.size();
+  for (size_t i = 0, begin = 0; i < shares; ++i) {
+    const size_t end = begin + tasks / shares + (i < tasks % shares);
+    pool->shares[i].range.store(pack(begin, end), std::memory_order_release);
+    begin = end;
+  }
+  pool->jobs.fetch_add(1);  // sequentially consistent, as the look at `sleepers` that follows must be
   wake_sleepers(*pool);
   take_tasks(*pool, 0);
   for (int spin = 0; pool->done.load(std::memory_order_acquire) < tasks; ++spin) {

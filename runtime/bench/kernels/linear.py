@@ -14,9 +14,9 @@ __all__ = ["linear_cases"]
 
 SHAPES = ((128, 768, 3072), (128, 2048, 2048), (64, 2048, 2048), (512, 2048, 2048), (128, 384, 1536))
 THIN_SHAPES = ((1, 2048, 2048), (1, 2048, 8192), (1, 576, 1536))
-ROTATED = {4 << 20: 32 << 20}
+MOST_CACHED = 4 << 20
 """Bytes of int8 weights up to this are rotated within the third level of cache, larger ones beyond it."""
-BEYOND = 160 << 20
+WITHIN, BEYOND = 32 << 20, 384 << 20
 MOST_COPIES = 40
 GROUP = 32
 BITS = {"float32": 32.0, "affine8": 8.0, "affine4": 4.0 + 16.0 / GROUP, "lookup4": 4.0, "lookup2": 2.0}
@@ -27,7 +27,8 @@ def linear_cases() -> list[Case]:
     cases = []
     for rows, depth, columns in (*SHAPES, *THIN_SHAPES):
         for kind in ("affine8", "affine4", "lookup4", "lookup2", "float32"):
-            cases.append(_case(kind, rows, depth, columns))
+            if depth * columns <= MOST_CACHED or kind not in ("lookup4", "lookup2"):
+                cases.append(_case(kind, rows, depth, columns))
     return cases
 
 
@@ -70,8 +71,7 @@ def _case(kind: str, rows: int, depth: int, columns: int) -> Case:
 
 def _copies(rows: int, depth: int, columns: int, weight_bytes: float) -> int:
     """Copies of the weights. A few rows read them from where they lie; many rows read each of them once at most."""
-    int8_bytes = depth * columns
-    wanted = next((total for most, total in ROTATED.items() if int8_bytes <= most), BEYOND)
+    wanted = WITHIN if depth * columns <= MOST_CACHED else BEYOND
     return min(max(2, round(wanted / weight_bytes)), MOST_COPIES)
 
 

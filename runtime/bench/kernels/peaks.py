@@ -14,7 +14,7 @@ from ferrule.runtime.bench.kernels.case import Work
 
 __all__ = ["BLOCKS", "Peaks", "measure_peaks"]
 
-BLOCKS = (32 << 10, 1 << 20, 8 << 20, 32 << 20, 128 << 20)
+BLOCKS = (32 << 10, 1 << 20, 8 << 20, 32 << 20, 384 << 20)
 """Bytes of a thread's block in which reading is measured: within the first, second and third level, and beyond."""
 SECONDS = 0.15
 TRIES = 5

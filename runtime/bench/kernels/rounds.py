@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +20,6 @@ from ferrule.runtime.bench.kernels.peaks import Peaks
 from ferrule.runtime.bench.measure import host
 
 __all__ = ["Found", "bench_kernels"]
-
-REST_S = 0.003
-"""Between two workers: the threads of the first stop spinning."""
 
 
 @dataclass
@@ -99,7 +96,6 @@ def _measure(case: Case, processes: dict[str, _Process], peaks: Peaks, rounds: i
         for way, samples in times.items():
             answer = processes[package_of(way)].ask(do="time", way=way)
             samples.append(answer.get("us", float("nan")))
-            time.sleep(REST_S)
     for process in processes.values():
         process.ask(do="forget")
     if OURS in times:
@@ -139,10 +135,15 @@ def _rows(case: Case, times: dict[str, list[float]], peaks: Peaks) -> Iterator[d
 
 
 class _Process:
-    """A worker; its answers to questions, an error where it ended."""
+    """A worker; its answers to questions, an error where it ended.
+
+    It is stopped out of its turn: a package whose threads spin while they wait (OpenMP's do for long) would take the
+    cores from the one that is measured. It leads a group of processes, since a package may have started more.
+    """
 
     def __init__(self, package: str, threads: int) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        # CI: OpenVINO then does not fork, at import, a process that reports its use.
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "CI": "true"}
         environment.pop("OMP_WAIT_POLICY", None)  # each peer waits as it does in an app of its own
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ferrule.runtime.bench.kernels.worker", package, str(threads)],
@@ -151,22 +152,33 @@ class _Process:
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            start_new_session=True,
         )
 
     def __enter__(self) -> _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self._signal(signal.SIGKILL)  # which ends stopped processes too
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
     def ask(self, **question: Any) -> dict[str, Any]:
         """One question, one answer."""
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
+            self._signal(signal.SIGCONT)
             self.process.stdin.write(json.dumps(question) + "\n")
             self.process.stdin.flush()
             line = self.process.stdout.readline()
+            self._signal(signal.SIGSTOP)
         except (BrokenPipeError, ValueError):
             line = ""
         if not line:
