@@ -39,7 +39,7 @@ ferrule_status ferrule_activate(const ferrule_activate_args* args, const char* i
   const size_t blocks = whole.width / FERRULE_ACTIVATE_BLOCK + (whole.width % FERRULE_ACTIVATE_BLOCK != 0);
   const size_t unit = whole.width < FERRULE_ACTIVATE_BLOCK ? whole.width : FERRULE_ACTIVATE_BLOCK;
   const size_t units = whole.rows * blocks;
-  ferrule::ops::run(kernel, whole, units, ferrule::ops::choose_grain(units, kSmallestTask / unit + 1, pool),
+  ferrule::ops::run(kernel, whole, units, ferrule::ops::choose_tasks(units, kSmallestTask / unit + 1, pool),
                     pool);
   return FERRULE_OK;
 }

@@ -189,8 +189,8 @@ ferrule_status ferrule_attention(const ferrule_attention_args* args, const char*
   divided.slices = plan.slices;
   divided.partials = static_cast<float*>(scratch);
   if (args->key_count == 0) divided.keys = divided.values = {};
-  ferrule::ops::run(kernel, divided, plan.units, 1, pool, static_cast<char*>(scratch) + plan.partial_bytes,
-                    plan.thread_bytes);
+  ferrule::ops::run(kernel, divided, plan.units, plan.units, pool,
+                    static_cast<char*>(scratch) + plan.partial_bytes, plan.thread_bytes);
   if (plan.decodes && plan.slices > 1) combine_slices(divided);
   return FERRULE_OK;
 }

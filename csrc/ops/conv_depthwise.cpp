@@ -41,7 +41,7 @@ ferrule_status ferrule_conv_depthwise(const ferrule_conv_depthwise_args* args, c
   const bool has_input = w.in_height > 0 && w.in_width > 0;
   if (!args->weight || !args->output || (has_input && !args->input)) return FERRULE_BAD_SHAPE;
   const size_t smallest = kSmallestTask / (row * w.kernel_height * w.kernel_width) + 1;
-  const size_t grain = ferrule::ops::choose_grain(w.batch * w.out_height, smallest, pool);
-  ferrule::ops::run(kernel, *args, w.batch * w.out_height, grain, pool);
+  const size_t tasks = ferrule::ops::choose_tasks(w.batch * w.out_height, smallest, pool);
+  ferrule::ops::run(kernel, *args, w.batch * w.out_height, tasks, pool);
   return FERRULE_OK;
 }

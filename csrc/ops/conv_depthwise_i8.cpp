@@ -141,7 +141,7 @@ ferrule_status ferrule_conv_depthwise_i8(const ferrule_conv_depthwise_i8_args* a
   if (const ferrule_status status = check_packed(*args)) return status;
   const size_t smallest = kSmallestTask / (row * w.kernel_height * w.kernel_width) + 1;
   // Pairs of rows share their work.
-  const size_t grain = (ferrule::ops::choose_grain(rows, smallest, pool) + 1) / 2 * 2;
-  ferrule::ops::run(kernel, *args, rows, grain, pool, scratch, ferrule_conv_depthwise_i8_scratch(&w));
+  const size_t tasks = ferrule::ops::choose_tasks((rows + 1) / 2, smallest / 2 + 1, pool);
+  ferrule::ops::run(kernel, *args, rows, tasks, pool, scratch, ferrule_conv_depthwise_i8_scratch(&w), 2);
   return FERRULE_OK;
 }

@@ -49,7 +49,7 @@ ferrule_status ferrule_embedding(const ferrule_embedding_args* args, const char*
   auto* kernel = ferrule::ops::find<ferrule_embedding_fn>("embedding", isa);
   if (!kernel) return FERRULE_BAD_ISA;
   if (args->count == 0 || args->width == 0) return FERRULE_OK;
-  const size_t grain = ferrule::ops::choose_grain(args->count, kSmallestTask / args->width + 1, pool);
-  ferrule::ops::run(kernel, *args, args->count, grain, pool);
+  const size_t tasks = ferrule::ops::choose_tasks(args->count, kSmallestTask / args->width + 1, pool);
+  ferrule::ops::run(kernel, *args, args->count, tasks, pool);
   return FERRULE_OK;
 }

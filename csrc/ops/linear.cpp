@@ -9,8 +9,10 @@
 
 namespace {
 
+using ferrule::ops::choose_tasks;
 using ferrule::ops::fits;
 using ferrule::ops::Packed;
+using ferrule::ops::part_begin;
 using ferrule::ops::round_up;
 
 // Bytes of rows that are multiplied at a time: they stay in the second-level cache beside a panel, of which
@@ -102,11 +104,11 @@ ferrule_status quantize(const ferrule_linear_args& args, const Packed& packed, c
   return ferrule_quantize_rows(&rows, packed.header->isa, pool);
 }
 
-// Tasks are blocks of rows times runs of panels.
+// Tasks are blocks of rows times parts of the panels.
 struct Grid {
   ferrule_gemm_fn* kernel;
   const ferrule_gemm_args* gemm;
-  size_t panel_count, panels_a_task, panel_tasks, rows_a_block;
+  size_t panel_count, panel_tasks, rows_a_block;
   uint8_t* scratch;
   size_t scratch_bytes;
 };
@@ -129,11 +131,11 @@ ferrule_gemm_args take_rows(const ferrule_gemm_args& all, size_t first, size_t c
 void run_task(void* opaque, size_t index, size_t worker) {
   const Grid& grid = *static_cast<const Grid*>(opaque);
   const size_t first = index / grid.panel_tasks * grid.rows_a_block;
-  const size_t begin = index % grid.panel_tasks * grid.panels_a_task;
-  const size_t rows = grid.gemm->m - first, panels = grid.panel_count - begin;
-  const ferrule_gemm_args part =
+  const size_t part = index % grid.panel_tasks, rows = grid.gemm->m - first;
+  const ferrule_gemm_args block =
       take_rows(*grid.gemm, first, rows < grid.rows_a_block ? rows : grid.rows_a_block);
-  grid.kernel(&part, begin, begin + (panels < grid.panels_a_task ? panels : grid.panels_a_task),
+  grid.kernel(&block, part_begin(grid.panel_count, grid.panel_tasks, part),
+              part_begin(grid.panel_count, grid.panel_tasks, part + 1),
               grid.scratch + worker * grid.scratch_bytes);
 }
 
@@ -149,23 +151,13 @@ size_t choose_block(const ferrule_gemm_args& gemm) {
 
 void multiply(const Packed& packed, const ferrule_gemm_args& gemm, const Scratch& parts, uint8_t* scratch,
               ferrule_pool* pool) {
-  Grid grid = {packed.kernel,
-               &gemm,
-               packed.panel_count,
-               packed.panel_count,
-               1,
-               choose_block(gemm),
-               scratch + parts.kernels,
+  Grid grid = {packed.kernel,     &gemm, packed.panel_count, 1, choose_block(gemm), scratch + parts.kernels,
                parts.kernel_bytes};
   const size_t blocks = (gemm.m + grid.rows_a_block - 1) / grid.rows_a_block;
   const size_t products = grid.rows_a_block * gemm.layout.columns * (gemm.layout.depth + 1);
-  if (ferrule_pool_threads(pool) > 1) {
-    const size_t smallest = kSmallestTask / products + 1;
-    const size_t share = grid.panel_count * blocks / (4 * ferrule_pool_threads(pool)) + 1;
-    grid.panels_a_task = share < smallest ? smallest : share;
-    if (grid.panels_a_task > grid.panel_count) grid.panels_a_task = grid.panel_count;
-    grid.panel_tasks = (grid.panel_count + grid.panels_a_task - 1) / grid.panels_a_task;
-  }
+  const size_t tasks = choose_tasks(grid.panel_count * blocks, kSmallestTask / products + 1, pool);
+  const size_t wanted = (tasks + blocks - 1) / blocks;
+  grid.panel_tasks = wanted < grid.panel_count ? wanted : grid.panel_count;
   ferrule_pool_run(pool, blocks * grid.panel_tasks, run_task, &grid);
 }
 

@@ -31,7 +31,7 @@ ferrule_status ferrule_mean_tokens(const ferrule_mean_tokens_args* args, const c
   if (!kernel) return FERRULE_BAD_ISA;
   if (args->batch == 0 || args->width == 0) return FERRULE_OK;
   const size_t smallest = kSmallestTask / args->width / (args->tokens + 1) + 1;
-  ferrule::ops::run(kernel, *args, args->batch, ferrule::ops::choose_grain(args->batch, smallest, pool),
+  ferrule::ops::run(kernel, *args, args->batch, ferrule::ops::choose_tasks(args->batch, smallest, pool),
                     pool);
   return FERRULE_OK;
 }

@@ -8,7 +8,7 @@
 
 namespace ferrule::ops {
 
-constexpr size_t kSmallestNormTask = 16384;  // elements
+constexpr size_t kSmallestNormTask = 8192;  // elements
 
 template <typename Args>
 ferrule_status check_norm(const Args& args) {
@@ -32,7 +32,7 @@ ferrule_status run_norm(const char* op, const Args& args, const char* isa, ferru
   Fn* kernel = find<Fn>(op, isa);
   if (!kernel) return FERRULE_BAD_ISA;
   if (args.rows == 0 || args.width == 0) return FERRULE_OK;
-  run(kernel, args, args.rows, choose_grain(args.rows, kSmallestNormTask / args.width + 1, pool), pool);
+  run(kernel, args, args.rows, choose_tasks(args.rows, kSmallestNormTask / args.width + 1, pool), pool);
   return FERRULE_OK;
 }
 

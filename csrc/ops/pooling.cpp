@@ -42,7 +42,7 @@ ferrule_status ferrule_pooling(const ferrule_pooling_args* args, const char* isa
   const bool last = args->layout == FERRULE_CHANNELS_LAST;
   const size_t units = w.batch * w.out_height * (last ? 1 : args->channels);
   const size_t smallest = ferrule::ops::share_of_task(kSmallestTask, w, last ? args->channels : 1);
-  ferrule::ops::run(kernel, *args, units, ferrule::ops::choose_grain(units, smallest, pool), pool);
+  ferrule::ops::run(kernel, *args, units, ferrule::ops::choose_tasks(units, smallest, pool), pool);
   return FERRULE_OK;
 }
 

@@ -39,6 +39,6 @@ ferrule_status ferrule_pooling_i8(const ferrule_pooling_i8_args* args, const cha
   const bool has_input = w.in_height > 0 && w.in_width > 0;
   if (!args->output || (has_input && !args->input)) return FERRULE_BAD_SHAPE;
   const size_t smallest = ferrule::ops::share_of_task(kSmallestTask, w, args->channels);
-  ferrule::ops::run(kernel, *args, units, ferrule::ops::choose_grain(units, smallest, pool), pool);
+  ferrule::ops::run(kernel, *args, units, ferrule::ops::choose_tasks(units, smallest, pool), pool);
   return FERRULE_OK;
 }

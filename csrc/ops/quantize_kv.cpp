@@ -63,7 +63,7 @@ ferrule_status ferrule_quantize_kv(const ferrule_quantize_kv_args* args, const c
   if (!kernel) return FERRULE_BAD_ISA;
   if (is_empty(*args)) return FERRULE_OK;
   const size_t rows = args->batch * args->heads * args->tokens;
-  const size_t grain = ferrule::ops::choose_grain(rows, kSmallestTask / args->head_size + 1, pool);
-  ferrule::ops::run(kernel, *args, rows, grain, pool);
+  const size_t tasks = ferrule::ops::choose_tasks(rows, kSmallestTask / args->head_size + 1, pool);
+  ferrule::ops::run(kernel, *args, rows, tasks, pool);
   return FERRULE_OK;
 }

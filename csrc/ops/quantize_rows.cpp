@@ -4,7 +4,7 @@
 
 namespace {
 
-constexpr size_t kSmallestTask = 16384;  // elements
+constexpr size_t kSmallestTask = 8192;  // elements
 // Scales whose reciprocal is an ordinary number.
 constexpr float kSmallestScale = 1e-30f, kLargestScale = 1e30f;
 
@@ -30,7 +30,7 @@ ferrule_status ferrule_quantize_rows(const ferrule_quantize_rows_args* args, con
   auto* kernel = ferrule::ops::find<ferrule_quantize_rows_fn>("quantize_rows", isa);
   if (!kernel) return FERRULE_BAD_ISA;
   if (args->rows == 0) return FERRULE_OK;
-  const size_t grain = ferrule::ops::choose_grain(args->rows, kSmallestTask / (args->padded + 1) + 1, pool);
-  ferrule::ops::run(kernel, *args, args->rows, grain, pool);
+  const size_t tasks = ferrule::ops::choose_tasks(args->rows, kSmallestTask / (args->padded + 1) + 1, pool);
+  ferrule::ops::run(kernel, *args, args->rows, tasks, pool);
   return FERRULE_OK;
 }

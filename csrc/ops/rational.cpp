@@ -32,7 +32,7 @@ ferrule_status ferrule_rational(const ferrule_rational_args* args, const char* i
   auto* kernel = ferrule::ops::find<ferrule_rational_fn>("rational", isa);
   if (!kernel) return FERRULE_BAD_ISA;
   if (args->rows == 0 || args->width == 0) return FERRULE_OK;
-  const size_t grain = ferrule::ops::choose_grain(args->rows, kSmallestTask / args->width + 1, pool);
-  ferrule::ops::run(kernel, *args, args->rows, grain, pool);
+  const size_t tasks = ferrule::ops::choose_tasks(args->rows, kSmallestTask / args->width + 1, pool);
+  ferrule::ops::run(kernel, *args, args->rows, tasks, pool);
   return FERRULE_OK;
 }

@@ -4,7 +4,7 @@
 
 namespace {
 
-constexpr size_t kSmallestTask = 16384;  // elements
+constexpr size_t kSmallestTask = 8192;  // elements
 
 // Whether heads of `width` elements lie apart from each other, tokens from heads, and all within an object.
 ferrule_status check_layout(const ferrule_rope_args& args, size_t token_stride, size_t head_stride) {
@@ -55,7 +55,7 @@ ferrule_status ferrule_rope(const ferrule_rope_args* args, const char* isa, ferr
   if (!kernel) return FERRULE_BAD_ISA;
   if (is_empty(*args)) return FERRULE_OK;
   const size_t smallest = kSmallestTask / args->heads / args->width + 1;
-  ferrule::ops::run(kernel, *args, args->tokens, ferrule::ops::choose_grain(args->tokens, smallest, pool),
+  ferrule::ops::run(kernel, *args, args->tokens, ferrule::ops::choose_tasks(args->tokens, smallest, pool),
                     pool);
   return FERRULE_OK;
 }

@@ -29,7 +29,7 @@ ferrule_status ferrule_rope_tables(const ferrule_rope_tables_args* args, const c
   auto* kernel = ferrule::ops::find<ferrule_rope_tables_fn>("rope_tables", isa);
   if (!kernel) return FERRULE_BAD_ISA;
   if (args->rows == 0 || args->half == 0) return FERRULE_OK;
-  const size_t grain = ferrule::ops::choose_grain(args->rows, kSmallestTask / args->half + 1, pool);
-  ferrule::ops::run(kernel, *args, args->rows, grain, pool);
+  const size_t tasks = ferrule::ops::choose_tasks(args->rows, kSmallestTask / args->half + 1, pool);
+  ferrule::ops::run(kernel, *args, args->rows, tasks, pool);
   return FERRULE_OK;
 }

@@ -27,35 +27,48 @@ inline bool fits(size_t a, size_t b, size_t size) {
          product <= PTRDIFF_MAX;
 }
 
-// Calls kernel(args, begin, end, scratch of the thread) for parts of [0, units), each of `grain` units or the
-// rest. `scratch` holds `scratch_bytes` for each thread of the pool, or is NULL.
+// Where part `index` of `parts` parts of nearly equal size of [0, units) begins.
+inline size_t part_begin(size_t units, size_t parts, size_t index) {
+  const size_t rest = units % parts;
+  return units / parts * index + (index < rest ? index : rest);
+}
+
+// Calls kernel(args, begin, end, scratch of the thread) for `tasks` parts of [0, units), each of whole
+// `step`s but for the last. `scratch` holds `scratch_bytes` for each thread of the pool, or is NULL.
 template <typename Args>
-void run(void (*kernel)(const Args*, size_t, size_t, void*), const Args& args, size_t units, size_t grain,
-         ferrule_pool* pool, void* scratch = nullptr, size_t scratch_bytes = 0) {
+void run(void (*kernel)(const Args*, size_t, size_t, void*), const Args& args, size_t units, size_t tasks,
+         ferrule_pool* pool, void* scratch = nullptr, size_t scratch_bytes = 0, size_t step = 1) {
   struct Context {
     void (*kernel)(const Args*, size_t, size_t, void*);
     const Args* args;
-    size_t units, grain;
+    size_t units, steps, step, tasks;
     char* scratch;
     size_t scratch_bytes;
-  } context{kernel, &args, units, grain ? grain : 1, static_cast<char*>(scratch), scratch_bytes};
-  const size_t tasks = units / context.grain + (units % context.grain != 0);
+  } context{kernel,
+            &args,
+            units,
+            units / step + (units % step != 0),
+            step,
+            tasks,
+            static_cast<char*>(scratch),
+            scratch_bytes};
   const auto task = [](void* opaque, size_t index, size_t worker) {
     const auto& c = *static_cast<Context*>(opaque);
-    const size_t begin = index * c.grain;
-    const size_t end = c.units - begin < c.grain ? c.units : begin + c.grain;
+    const size_t begin = part_begin(c.steps, c.tasks, index) * c.step;
+    const size_t end = index + 1 < c.tasks ? part_begin(c.steps, c.tasks, index + 1) * c.step : c.units;
     c.kernel(c.args, begin, end, c.scratch ? c.scratch + worker * c.scratch_bytes : nullptr);
   };
   ferrule_pool_run(pool, tasks, task, &context);
 }
 
-// Units for one task: about four tasks a thread, so that a slow thread can be helped out, yet each of at
-// least `smallest` units, below which handing a task over costs more than doing it.
-inline size_t choose_grain(size_t units, size_t smallest, const ferrule_pool* pool) {
-  const size_t threads = ferrule_pool_threads(pool);
-  if (threads == 1) return units;
-  const size_t share = units / (4 * threads) + 1;
-  return share < smallest ? smallest : share;
+// How many tasks to make of `units`: four a thread, so that a slow thread can be helped out, unless they
+// would have fewer than `smallest` units, below which handing a task over costs more than doing it; as many
+// for each thread.
+inline size_t choose_tasks(size_t units, size_t smallest, const ferrule_pool* pool) {
+  const size_t threads = ferrule_pool_threads(pool), most = units / smallest;
+  if (threads == 1 || most < 2) return units != 0;
+  if (most < threads) return most;
+  return threads * (most / threads < 4 ? most / threads : 4);
 }
 
 }  // namespace ferrule::ops

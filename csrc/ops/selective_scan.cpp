@@ -87,7 +87,7 @@ ferrule_status ferrule_selective_scan(const ferrule_selective_scan_args* args, c
   const size_t units = ferrule_selective_scan_units(args);
   const double work = static_cast<double>(args->states + 1) * static_cast<double>(args->length);
   const auto smallest = static_cast<size_t>(kSmallestTask / (work * FERRULE_SCAN_CHANNELS + 1));
-  const size_t grain = ferrule::ops::choose_grain(units, smallest + 1, pool);
-  ferrule::ops::run(kernel, *args, units, grain, pool, scratch, ferrule_selective_scan_scratch(args, 1));
+  const size_t tasks = ferrule::ops::choose_tasks(units, smallest + 1, pool);
+  ferrule::ops::run(kernel, *args, units, tasks, pool, scratch, ferrule_selective_scan_scratch(args, 1));
   return FERRULE_OK;
 }

@@ -28,7 +28,7 @@ ferrule_status ferrule_softmax(const ferrule_softmax_args* args, const char* isa
   auto* kernel = ferrule::ops::find<ferrule_softmax_fn>("softmax", isa);
   if (!kernel) return FERRULE_BAD_ISA;
   if (args->rows == 0 || args->width == 0) return FERRULE_OK;
-  const size_t grain = ferrule::ops::choose_grain(args->rows, kSmallestTask / args->width + 1, pool);
-  ferrule::ops::run(kernel, *args, args->rows, grain, pool);
+  const size_t tasks = ferrule::ops::choose_tasks(args->rows, kSmallestTask / args->width + 1, pool);
+  ferrule::ops::run(kernel, *args, args->rows, tasks, pool);
   return FERRULE_OK;
 }

@@ -93,7 +93,8 @@ ferrule_status ferrule_token_match(const ferrule_token_match_args* args, const c
   auto* kernel = ferrule::ops::find<ferrule_token_match_fn>("token_match", isa);
   if (!kernel) return FERRULE_BAD_ISA;
   if (args->batch == 0 || args->tokens == 0) return FERRULE_OK;
-  ferrule::ops::run(kernel, *args, args->batch, 1, pool, scratch, ferrule_token_match_scratch(args, 1));
+  ferrule::ops::run(kernel, *args, args->batch, args->batch, pool, scratch,
+                    ferrule_token_match_scratch(args, 1));
   return FERRULE_OK;
 }
 
@@ -109,7 +110,7 @@ ferrule_status ferrule_token_merge(const ferrule_token_merge_args* args, const c
   const size_t units =
       args->batch * (args->left / FERRULE_MERGE_TOKENS + (args->left % FERRULE_MERGE_TOKENS != 0));
   const size_t smallest = kSmallestTask / FERRULE_MERGE_TOKENS / args->width + 1;
-  ferrule::ops::run(kernel, *args, units, ferrule::ops::choose_grain(units, smallest, pool), pool);
+  ferrule::ops::run(kernel, *args, units, ferrule::ops::choose_tasks(units, smallest, pool), pool);
   return FERRULE_OK;
 }
 
@@ -122,7 +123,7 @@ ferrule_status ferrule_token_unmerge(const ferrule_token_unmerge_args* args, con
   if (!kernel) return FERRULE_BAD_ISA;
   if (is_empty(*args)) return FERRULE_OK;
   const size_t units = args->batch * args->tokens;
-  const size_t grain = ferrule::ops::choose_grain(units, kSmallestTask / args->width + 1, pool);
-  ferrule::ops::run(kernel, *args, units, grain, pool);
+  const size_t tasks = ferrule::ops::choose_tasks(units, kSmallestTask / args->width + 1, pool);
+  ferrule::ops::run(kernel, *args, units, tasks, pool);
   return FERRULE_OK;
 }
