@@ -18,16 +18,20 @@ MOST_CACHED = 4 << 20
 """Bytes of int8 weights up to this are rotated within the third level of cache, larger ones beyond it."""
 WITHIN, BEYOND = 32 << 20, 384 << 20
 MOST_COPIES = 40
-GROUP = 32
-BITS = {"float32": 32.0, "affine8": 8.0, "affine4": 4.0 + 16.0 / GROUP, "lookup4": 4.0, "lookup2": 2.0}
+GROUPS = {"affine4": 32, "affine4 g128": 128}
+"""Weights that share a scale, along the depth; llama.cpp knows 32 alone."""
+BITS = {"float32": 32.0, "affine8": 8.0, "lookup4": 4.0, "lookup2": 2.0} | {
+    kind: 4 + 16 / group for kind, group in GROUPS.items()
+}
 
 
 def linear_cases() -> list[Case]:
     """(rows, depth, columns) of float32 inputs; quantizing them is part of the integer products."""
     cases = []
     for rows, depth, columns in (*SHAPES, *THIN_SHAPES):
-        for kind in ("affine8", "affine4", "lookup4", "lookup2", "float32"):
-            if depth * columns <= MOST_CACHED or kind not in ("lookup4", "lookup2"):
+        for kind in ("affine8", "affine4", "affine4 g128", "lookup4", "lookup2", "float32"):
+            is_beyond = depth * columns > MOST_CACHED and kind in ("lookup4", "lookup2")  # as affine4, and slow to make
+            if not is_beyond and depth % GROUPS.get(kind, 1) == 0:
                 cases.append(_case(kind, rows, depth, columns))
     return cases
 
@@ -59,11 +63,13 @@ def _case(kind: str, rows: int, depth: int, columns: int) -> Case:
         notes["openvino"] = "inputs in a fixed range (FakeQuantize)"
         notes["llama.cpp"] = "Q8_0: scales for each 32"
     else:
-        ways["onnxruntime"] = lambda threads: onnx_models.matmul_i4(*size, threads)
-        ways["openvino"] = lambda threads: openvino_models.matmul_i4(*size, threads)
-        ways["llama.cpp"] = lambda threads: ggml.matmul("q4_0", *size, threads)
+        group = GROUPS.get(kind, GROUPS["affine4"])
+        ways["onnxruntime"] = lambda threads: onnx_models.matmul_i4(*size, group, threads)
+        ways["openvino"] = lambda threads: openvino_models.matmul_i4(*size, group, threads)
+        if group == ggml.BLOCK:
+            ways["llama.cpp"] = lambda threads: ggml.matmul("q4_0", *size, threads)
         ways["ferrule affine8"] = lambda threads: _ours("affine8", *size, threads)
-        if kind != "affine4":
+        if kind not in GROUPS:
             notes |= dict.fromkeys(("onnxruntime", "openvino", "llama.cpp"), "int4 in groups of 32: it has no lookup")
     op = "gemv" if rows == 1 else "gemm"
     return Case(op, f"{rows}x{depth}x{columns}", kind, work, ways, notes)
@@ -83,15 +89,15 @@ def _ours(kind: str, rows: int, depth: int, columns: int, copies: int, threads: 
     from ferrule.runtime import _C
 
     rng = np.random.default_rng(1)
-    more: dict[str, Any] = {"kind": kind, "input": "float32" if kind == "float32" else "dynamic8"}
+    more: dict[str, Any] = {"kind": kind.split()[0], "input": "float32" if kind == "float32" else "dynamic8"}
     scales: Any = np.full(columns, 0.01, np.float32)
     if kind == "float32":
         weight, scales = _draw(columns, depth), None
     elif kind == "affine8":
         weight = rng.integers(-127, 128, (columns, depth), np.int8)
-    elif kind == "affine4":
-        weight = rng.integers(-8, 8, (columns, depth), np.int8)
-        scales, more["group"] = np.full((columns, depth // GROUP), 2.0**-7, np.float32), GROUP
+    elif kind in GROUPS:
+        weight, more["group"] = rng.integers(-8, 8, (columns, depth), np.int8), GROUPS[kind]
+        scales = np.full((columns, -(-depth // GROUPS[kind])), 2.0**-7, np.float32)
     else:
         entries = 16 if kind == "lookup4" else 4
         weight = rng.integers(0, entries, (columns, depth), np.uint8)

@@ -10,9 +10,7 @@ import numpy as np
 
 from ferrule.runtime.bench.kernels.case import Body
 
-__all__ = ["layer_norm", "matmul_f32", "matmul_i4", "matmul_i8"]
-
-BLOCK = 32
+__all__ = ["conv", "layer_norm", "matmul_f32", "matmul_i4", "matmul_i8"]
 
 
 def matmul_f32(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
@@ -24,7 +22,7 @@ def matmul_f32(rows: int, depth: int, columns: int, copies: int, threads: int) -
         weight = np.random.default_rng(seed).standard_normal((depth, columns), np.float32)
         return [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight}
 
-    return _open_sessions(make, rows, depth, columns, copies, threads)
+    return _open_sessions(make, (rows, depth), (rows, columns), copies, threads)
 
 
 def matmul_i8(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
@@ -43,22 +41,23 @@ def matmul_i8(rows: int, depth: int, columns: int, copies: int, threads: int) ->
         weight = np.random.default_rng(seed).integers(-127, 128, (depth, columns), np.int8)
         return nodes, {"w": weight, "wz": np.zeros(columns, np.int8), "ws": np.full(columns, 0.01, np.float32)}
 
-    return _open_sessions(make, rows, depth, columns, copies, threads)
+    return _open_sessions(make, (rows, depth), (rows, columns), copies, threads)
 
 
-def matmul_i4(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
-    """MatMulNBits with int8 arithmetic (accuracy level 4), blocks of 32."""
+def matmul_i4(rows: int, depth: int, columns: int, copies: int, group: int, threads: int) -> Body:
+    """MatMulNBits with int8 arithmetic (accuracy level 4), blocks of `group`."""
 
     def make(seed: int) -> tuple[list[Any], dict[str, Any]]:
         from onnx import helper
 
-        attributes = {"K": depth, "N": columns, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
+        attributes = {"K": depth, "N": columns, "bits": 4, "block_size": group, "accuracy_level": 4}
         nodes = [helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **attributes)]
-        shape = (columns, depth // BLOCK, BLOCK // 2)
+        blocks = -(-depth // group)
+        shape = (columns, blocks, group // 2)
         weight = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-        return nodes, {"w": weight, "s": np.full(columns * depth // BLOCK, 0.01, np.float32)}
+        return nodes, {"w": weight, "s": np.full(columns * blocks, 0.01, np.float32)}
 
-    return _open_sessions(make, rows, depth, columns, copies, threads)
+    return _open_sessions(make, (rows, depth), (rows, columns), copies, threads)
 
 
 def layer_norm(rows: int, width: int, threads: int) -> Body:
@@ -70,7 +69,22 @@ def layer_norm(rows: int, width: int, threads: int) -> Body:
         weight, bias = np.random.default_rng(seed).standard_normal((2, width), np.float32)
         return [helper.make_node("LayerNormalization", ["x", "w", "b"], ["y"])], {"w": weight, "b": bias}
 
-    return _open_sessions(make, rows, width, width, 1, threads)
+    return _open_sessions(make, (rows, width), (rows, width), 1, threads)
+
+
+def conv(size: int, channels: int, outputs: int, kernel: int, stride: int, groups: int, threads: int) -> Body:
+    """Conv, padded by half the kernel; channels first, which is the only layout that ONNX has."""
+
+    def make(seed: int) -> tuple[list[Any], dict[str, Any]]:
+        from onnx import helper
+
+        shape = (outputs, channels // groups, kernel, kernel)
+        attributes = {"pads": [kernel // 2] * 4, "strides": [stride] * 2, "group": groups}
+        weight = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        return [helper.make_node("Conv", ["x", "w"], ["y"], **attributes)], {"w": weight}
+
+    side = -(-size // stride)
+    return _open_sessions(make, (1, channels, size, size), (1, outputs, side, side), 1, threads)
 
 
 @cache
@@ -83,9 +97,8 @@ def _make_threads(threads: int) -> None:
 
 def _open_sessions(
     make: Callable[[int], tuple[list[Any], dict[str, Any]]],
-    rows: int,
-    depth: int,
-    columns: int,
+    inputs: tuple[int, ...],
+    outputs: tuple[int, ...],
     copies: int,
     threads: int,
 ) -> Body:
@@ -97,15 +110,15 @@ def _open_sessions(
 
     options = onnxruntime.SessionOptions()
     options.use_per_session_threads = False  # the threads of idle sessions would spin on the cores of the busy one
-    x = np.random.default_rng(0).standard_normal((rows, depth), np.float32)
+    x = np.random.default_rng(0).standard_normal(inputs, np.float32)
     bound = []
     for copy in range(copies):
         nodes, constants = make(copy)
         graph = helper.make_graph(
             nodes,
             "product",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, depth])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, columns])],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, inputs)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, outputs)],
             [numpy_helper.from_array(value, name) for name, value in constants.items()],
         )
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]

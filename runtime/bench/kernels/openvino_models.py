@@ -11,7 +11,6 @@ from ferrule.runtime.bench.kernels.case import Body
 
 __all__ = ["attention", "matmul_f32", "matmul_i4", "matmul_i8"]
 
-GROUP = 32
 LOW, HIGH = -4.0, 4.0 * 127 / 128
 
 
@@ -38,16 +37,19 @@ def matmul_i8(rows: int, depth: int, columns: int, copies: int, threads: int) ->
     return _open(make, rows, depth, copies, threads)
 
 
-def matmul_i4(rows: int, depth: int, columns: int, copies: int, threads: int) -> Body:
-    """Weight compression to int4 in groups of 32; inputs are quantized on the way, as is the CPU plugin's default."""
+def matmul_i4(rows: int, depth: int, columns: int, copies: int, group: int, threads: int) -> Body:
+    """Weight compression to int4 in groups; inputs are quantized on the way, as is the CPU plugin's default."""
+
+    kept = []  # a tensor of codes points into the array
 
     def make(op: Any, x: Any) -> Any:
         import openvino
 
         packed = np.random.default_rng(1).integers(0, 256, columns * depth // 2, np.uint8)
-        shape = openvino.Shape([columns, depth // GROUP, GROUP])
+        kept.append(packed)
+        shape = openvino.Shape([columns, depth // group, group])
         codes = op.convert(op.constant(openvino.Tensor(packed, shape, openvino.Type.i4)), "f16")
-        scales = op.constant(np.full((columns, depth // GROUP, 1), 0.01, np.float16))
+        scales = op.constant(np.full((columns, depth // group, 1), 0.01, np.float16))
         flat = op.reshape(op.multiply(codes, scales), op.constant(np.array([columns, depth])), False)
         return op.matmul(x, op.convert(flat, "f32"), False, True)
 

@@ -39,8 +39,8 @@ class Peaks:
         return max(compute, work.bytes / self.bandwidth(work.footprint)) / 1e3
 
     def bandwidth(self, footprint: float) -> float:
-        """GB/s of the smallest measured block that holds a thread's share of the footprint, else of the largest."""
-        share = footprint / self.threads
+        """GB/s of the smallest measured block that about holds a thread's share of the footprint, or of the largest."""
+        share = 0.8 * footprint / self.threads
         return self.read_gbps[next((block for block in BLOCKS if block >= share), BLOCKS[-1])]
 
     def to_json(self) -> dict[str, Any]:

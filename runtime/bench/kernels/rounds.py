@@ -79,6 +79,9 @@ def bench_kernels(
                     processes[peer] = process
             for number, case in enumerate(cases, 1):
                 tell(f"{number}/{len(cases)}, {count} threads: {case.name}")
+                for package, process in processes.items():
+                    if process.ended:  # by a crash in the last case, which is told there
+                        processes[package] = stack.enter_context(_Process(package, count))
                 _measure(case, processes, peaks, rounds, found)
     return found
 
@@ -165,6 +168,11 @@ class _Process:
             if pipe is not None:
                 with suppress(BrokenPipeError):
                     pipe.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker is gone."""
+        return self.process.poll() is not None
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError):

@@ -14,7 +14,11 @@ __all__ = ["special_cases"]
 
 def special_cases() -> list[Case]:
     """Sizes of rotations in LLaMA-like models, of ViT-B and of Mamba-130M."""
-    return [_hadamard(128, 4096), _hadamard(1, 4096), _tokens(197, 768, 64, 16), _scan(1024, 768, 16)]
+    return [
+        *(_hadamard(rows, 4096) for rows in (128, 1)),
+        *(_tokens(197, 768, metric, 16) for metric in (64, 768)),
+        _scan(1024, 768, 16),
+    ]
 
 
 def _hadamard(rows: int, width: int) -> Case:
