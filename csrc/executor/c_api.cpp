@@ -101,8 +101,9 @@ int ferrule_run(ferrule_program* program, size_t entry, const ferrule_array* inp
       throw Error("FER-NAT-004", "There must be room for as many outputs as the entry point has.");
     std::vector<Array> given;
     for (size_t i = 0; i < input_count; ++i) given.push_back(read_array(inputs[i]));
-    const std::vector<Array> results = program->program.run(entry, given);
-    for (size_t i = 0; i < output_count; ++i) write_array(results[i], &outputs[i]);
+    program->program.run(entry, given, [&](const std::vector<Array>& results) {
+      for (size_t i = 0; i < output_count; ++i) write_array(results[i], &outputs[i]);
+    });
   });
 }
 

@@ -160,7 +160,7 @@ Program::Prepared& Program::prepare(size_t number, const std::vector<Array>& inp
   return prepared;
 }
 
-std::vector<Array> Program::run(size_t number, const std::vector<Array>& inputs, double* seconds) {
+void Program::run(size_t number, const std::vector<Array>& inputs, const Take& take, double* seconds) {
   const Turn turn(busy_);
   const Entry& entry = graph_.entries[number];
   Prepared& prepared = prepare(number, inputs);
@@ -203,7 +203,7 @@ std::vector<Array> Program::run(size_t number, const std::vector<Array>& inputs,
   for (const OutputPort& output : entry.outputs) {
     outputs.push_back({plan.specs[output.value], locate(output.value)});
   }
-  return outputs;
+  take(outputs);
 }
 
 void Program::run_steps(const Entry& entry, Prepared& prepared, double* seconds) {

@@ -3,6 +3,7 @@
 #define FERRULE_EXECUTOR_PROGRAM_H
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,10 +25,11 @@ class Program {
   const Graph& graph() const { return graph_; }
   size_t find_entry(const std::string& name) const;  // throws Error FER-NAT-004
 
-  // Runs an entry point on arrays in the order of its inputs. The results lie in the program's memory until
-  // the next run. seconds: NULL, or room for the time of each step. Throws Error: FER-NAT-004 for shapes and
-  // dtypes, FER-NAT-007 where another thread is at it.
-  std::vector<Array> run(size_t entry, const std::vector<Array>& inputs, double* seconds = nullptr);
+  // Runs an entry point on arrays in the order of its inputs and hands the results to `take`: they lie in the
+  // program's memory, where the next run writes. seconds: NULL, or room for the time of each step. Throws
+  // Error: FER-NAT-004 for shapes and dtypes, FER-NAT-007 where another thread is at it.
+  using Take = std::function<void(const std::vector<Array>& results)>;
+  void run(size_t entry, const std::vector<Array>& inputs, const Take& take, double* seconds = nullptr);
 
   // Puts all states back to their first values. Throws Error FER-NAT-007.
   void reset();
