@@ -24,6 +24,7 @@ struct Call {
   size_t input_count, output_count;
   void* scratch;  // FERRULE_ALIGNMENT-aligned
   ferrule_pool* pool;
+  const Lengths* lengths;
 };
 
 class Op {

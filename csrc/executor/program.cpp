@@ -217,7 +217,8 @@ void Program::run_steps(const Entry& entry, Prepared& prepared, double* seconds)
                          prepared.inputs[s].size(),
                          prepared.results[s].size(),
                          arena_.memory + prepared.plan.values_bytes,
-                         pool_};
+                         pool_,
+                         &prepared.plan.lengths};
       step.op->run(call);
     }
     if (!seconds) continue;
