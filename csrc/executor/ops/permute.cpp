@@ -28,7 +28,7 @@ struct Walk {
 };
 
 Walk make_walk(const Shape& input, const std::vector<size_t>& axes) {
-  size_t strides[kMostRank], stride = 1;
+  size_t strides[kMostRank] = {}, stride = 1;
   for (size_t axis = input.rank; axis-- > 0;) {
     strides[axis] = stride;
     stride *= input[axis];
