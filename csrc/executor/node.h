@@ -61,6 +61,7 @@ class Node {
   std::string place() const;          // "linear (model.py:12)", for messages
 
   bool has(const char* name) const;
+  const Json& attribute(const char* name) const;  // throws Error FER-NAT-003 where it is absent
   // All throw Error FER-NAT-003 where the attribute is absent or of another type; with `otherwise`, absent is
   // fine.
   int64_t integer(const char* name) const;
@@ -82,7 +83,6 @@ class Node {
   [[noreturn]] void misfit(const std::string& what) const;
 
  private:
-  const Json& attribute(const char* name) const;
   const Json& json_;
   const std::vector<std::string>& dims_;
   const Constants& constants_;

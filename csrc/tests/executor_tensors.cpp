@@ -170,6 +170,10 @@ bool numbers_pass() {
                Dtype::kBool) &&
          gives(R"("op": "fill", "shape": [2], "value": -1e999, "dtype": "float32")", {}, {2},
                F{-kInfinity, -kInfinity}) &&
+         gives(R"("op": "fill", "shape": [1], "value": "-inf", "dtype": "float32")", {}, {1},
+               F{-kInfinity}) &&
+         gives(R"("op": "fill", "shape": [1], "value": true, "dtype": "bool")", {}, {1}, B{1},
+               Dtype::kBool) &&
          gives(R"("op": "fill", "shape": [], "value": 9223372036854775807, "dtype": "int64")", {}, {},
                W{INT64_MAX}) &&
          gives(R"("op": "range", "start": 2, "end": 9, "step": 3)", {}, {3}, W{2, 5, 8}) &&
@@ -395,6 +399,10 @@ bool reduce_passes() {
   using W = std::vector<int64_t>;
   using B = std::vector<uint8_t>;
   return ok && gives(fn("reduce", "sum") + first, {n}, {3}, W{3, -3, INT64_MIN + 7}) &&
+         gives(fn("reduce", "sum") + first, {Tensor({3}, std::vector<int32_t>{4, INT32_MAX, 1})}, {},
+               std::vector<int32_t>{INT32_MIN + 4}) &&
+         gives(fn("reduce", "max") + first, {Tensor({3}, std::vector<int32_t>{4, -7, 5})}, {},
+               std::vector<int32_t>{5}) &&
          gives(fn("reduce", "min") + last, {n}, {2}, W{-5, INT64_MIN}) &&
          gives(fn("reduce", "any") + last, {b}, {2}, B{1, 0}, Dtype::kBool) &&
          gives(fn("reduce", "all") + first, {b}, {2}, B{0, 0}, Dtype::kBool) &&
@@ -506,6 +514,8 @@ bool refusals_pass() {
       {"FER-NAT-003", fn("binary", "none"), {x, x}},
       {"FER-NAT-003", R"("op": "binary")", {x, x}},
       {"FER-NAT-003", fn("binary", "add") + R"(, "value": "1")", {x}},
+      {"FER-NAT-004", fn("binary", "add") + R"(, "value": "inf")", {n}},
+      {"FER-NAT-003", R"("op": "fill", "shape": [1], "dtype": "int64")", {}},
       {"FER-NAT-003", fn("binary", "add") + R"(, "reversed": true)", {x, x}},
       {"FER-NAT-004", fn("binary", "add"), {x}},
       {"FER-NAT-004", fn("binary", "add") + R"(, "value": 1)", {x, x}},

@@ -1,5 +1,5 @@
-// Elements along axes made into one. fn: sum, mean (float32), max, min (with sum: int64 as well), any, all
-// (bool). axes: which; keep: whether they stay, with length 1.
+// Elements along axes made into one. fn: sum, mean (float32), max, min (with sum: int64 and int32 as well),
+// any, all (bool). axes: which; keep: whether they stay, with length 1.
 #include <limits>
 
 #include "executor/ops/tensor.h"
@@ -20,8 +20,9 @@ struct AddReal {
   static Part fold(Part a, In x) { return a + x; }
   static Whole join(Whole a, Part b) { return a + b; }
 };
+template <typename T>
 struct AddWhole {
-  using In = int64_t;
+  using In = T;
   using Part = uint64_t;  // which wraps around
   using Whole = uint64_t;
   static constexpr uint64_t kFirst = 0;
@@ -183,28 +184,29 @@ class Reduce : public TensorOp {
   }
 
   void run(const Call& call) const override {
-    const bool is_real = call.inputs[0].spec.dtype == Dtype::kFloat32;
-    switch (fn_) {
-      case kSum:
-        return is_real ? fold<AddReal>(call) : fold<AddWhole>(call);
-      case kMean:
-        return fold<AddReal>(call);
-      case kMax:
-        return is_real ? fold<Extreme<float, true>>(call) : fold<Extreme<int64_t, true>>(call);
-      case kMin:
-        return is_real ? fold<Extreme<float, false>>(call) : fold<Extreme<int64_t, false>>(call);
-      case kAny:
-        return fold<Logic<false>>(call);
-      case kAll:
-        return fold<Logic<true>>(call);
+    switch (call.inputs[0].spec.dtype) {
+      case Dtype::kFloat32:
+        return fn_ == kSum || fn_ == kMean ? fold<AddReal>(call) : choose<float>(call);
+      case Dtype::kInt64:
+        return fn_ == kSum ? fold<AddWhole<int64_t>>(call) : choose<int64_t>(call);
+      case Dtype::kInt32:
+        return fn_ == kSum ? fold<AddWhole<int32_t>>(call) : choose<int32_t>(call);
+      default:
+        return fn_ == kAny ? fold<Logic<false>>(call) : fold<Logic<true>>(call);
     }
   }
 
  private:
   void check_dtype(const Spec& input) const {
     const bool is_logic = fn_ == kAny || fn_ == kAll;
-    if (!is_logic && fn_ != kMean && input.dtype == Dtype::kInt64) return;
+    const bool is_whole = input.dtype == Dtype::kInt64 || input.dtype == Dtype::kInt32;
+    if (is_whole && !is_logic && fn_ != kMean) return;
     require_dtype(input, is_logic ? Dtype::kBool : Dtype::kFloat32);
+  }
+
+  template <typename T>
+  void choose(const Call& call) const {
+    return fn_ == kMax ? fold<Extreme<T, true>>(call) : fold<Extreme<T, false>>(call);
   }
 
   template <typename Fold>

@@ -83,15 +83,18 @@ bool Number::fits(Dtype dtype) const {
 }
 
 Number read_number(const Node& node, const char* name) {
+  const Json& json = node.attribute(name);
+  if (json.kind() == Json::Kind::kInteger) return {json.number(), json.integer(), true};
+  if (json.kind() == Json::Kind::kBool) return {json.boolean() ? 1.0 : 0.0, json.boolean(), true};
   Number number;
-  number.real = node.number(name);
+  if (json.kind() == Json::Kind::kText) {  // JSON's numbers have none of these
+    constexpr double kReals[] = {HUGE_VAL, -HUGE_VAL, NAN};
+    number.real = kReals[read_choice(node, name, {"inf", "-inf", "nan"})];
+  } else {
+    number.real = node.number(name);
+  }
   number.is_whole = number.real == floor(number.real) && fabs(number.real) < 0x1p63;
   if (number.is_whole) number.whole = static_cast<int64_t>(number.real);
-  try {
-    number.whole = node.integer(name);  // exact beyond 2^53, where a double is not
-    number.is_whole = true;
-  } catch (const Error&) {  // written with a fraction or an exponent
-  }
   return number;
 }
 

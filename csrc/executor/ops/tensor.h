@@ -73,6 +73,7 @@ struct Number {
     return static_cast<T>(whole);
   }
 };
+// true and false are 1 and 0; what JSON's numbers lack is a text: "inf", "-inf", "nan".
 Number read_number(const Node& node, const char* name);
 
 // Calls body(begin, end) or body(begin, end, worker) for parts of [0, units), in several threads where there
