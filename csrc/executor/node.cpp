@@ -169,6 +169,14 @@ std::vector<Expression> Node::expressions(const char* name) const {
   return found;
 }
 
+Constant Node::constant(const char* name, Dtype dtype) const {
+  Constant found = constants_.read(text(name));
+  if (found.spec.dtype != dtype)
+    refuse("`" + std::string(name) + "` is " + name_of(found.spec.dtype) + " where " + name_of(dtype) +
+           " is needed");
+  return found;
+}
+
 Constant Node::constant(const char* name, Dtype dtype, size_t rank) const {
   Constant found = constants_.read(text(name));
   if (found.spec.dtype != dtype || found.shape().rank != rank) {

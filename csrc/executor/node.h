@@ -76,6 +76,7 @@ class Node {
   std::vector<Expression> expressions(const char* name) const;
   // The array that the attribute names; `dtype` and `rank` are checked.
   Constant constant(const char* name, Dtype dtype, size_t rank) const;
+  Constant constant(const char* name, Dtype dtype) const;  // of any rank
 
   // Throws Error FER-NAT-003 that names the op, its source and `what`.
   [[noreturn]] void refuse(const std::string& what) const;
