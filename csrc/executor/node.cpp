@@ -20,7 +20,7 @@ Expression::Expression(const Json& json, const std::vector<std::string>& dims) {
   for (const Json& item : json.kind() == Json::Kind::kList ? json.list() : single) {
     if (item.kind() == Json::Kind::kInteger) {
       terms_.push_back({Kind::kNumber, item.integer()});
-      ++depth;
+      if (++depth > kMostDepth) refuse_expression();
       continue;
     }
     if (item.kind() != Json::Kind::kText) refuse_expression();
@@ -39,7 +39,7 @@ Expression::Expression(const Json& json, const std::vector<std::string>& dims) {
       while (dim < dims.size() && dims[dim] != item.text()) ++dim;
       if (dim == dims.size()) refuse_expression();
       term = {Kind::kDim, static_cast<int64_t>(dim)};
-      ++depth;
+      if (++depth > kMostDepth) refuse_expression();
     }
     terms_.push_back(term);
   }
@@ -47,15 +47,15 @@ Expression::Expression(const Json& json, const std::vector<std::string>& dims) {
 }
 
 int64_t Expression::evaluate(const Lengths& lengths) const {
-  std::vector<int64_t> stack;
+  int64_t stack[kMostDepth];
+  size_t depth = 0;
   for (const Term& term : terms_) {
     if (term.kind == Kind::kNumber || term.kind == Kind::kDim) {
-      stack.push_back(term.kind == Kind::kNumber ? term.value : lengths[static_cast<size_t>(term.value)]);
+      stack[depth++] = term.kind == Kind::kNumber ? term.value : lengths[static_cast<size_t>(term.value)];
       continue;
     }
-    const int64_t b = stack.back();
-    stack.pop_back();
-    int64_t& a = stack.back();
+    const int64_t b = stack[--depth];
+    int64_t& a = stack[depth - 1];
     bool overflows = false;
     switch (term.kind) {
       case Kind::kAdd:
@@ -79,7 +79,7 @@ int64_t Expression::evaluate(const Lengths& lengths) const {
     }
     if (overflows) refuse_length();
   }
-  return stack.back();
+  return stack[0];
 }
 
 const Json& Node::attribute(const char* name) const {

@@ -19,9 +19,11 @@ class Expression {
   explicit Expression(int64_t constant) : terms_{{Kind::kNumber, constant}} {}
   // Throws Error FER-NAT-003.
   Expression(const Json& json, const std::vector<std::string>& dims);
+  // Allocates nothing, so that ops may ask while they run.
   int64_t evaluate(const Lengths& lengths) const;  // throws Error FER-NAT-005 on overflow or division by zero
 
  private:
+  static constexpr size_t kMostDepth = 64;  // values that wait for their operator
   enum class Kind : uint8_t { kNumber, kDim, kAdd, kSubtract, kMultiply, kFloorDivide, kMin, kMax };
   struct Term {
     Kind kind;

@@ -56,9 +56,15 @@ size_t broadcast_place(const Shape& input, const std::vector<size_t>& index) {
   return place;
 }
 
-bool close(double got, double want, double relative) {
+// Within 1e-6, or `relative`, of 1 or the wanted number; the same where both are whole.
+bool close(double got, double want, double relative = 1e-6) {
   if (isnan(want) || isinf(want)) return isnan(want) ? isnan(got) : got == want;
   return fabs(got - want) <= relative * std::max(1.0, fabs(want));
+}
+
+template <typename T>
+std::enable_if_t<std::is_integral_v<T>, bool> close(T got, T want) {
+  return got == want;
 }
 
 std::string fn(const char* op, const char* name) {
@@ -74,7 +80,7 @@ bool matches(const std::string& node, const Tensor& a, const Tensor& b, Want wan
     const std::vector<size_t> index = index_of(got.spec.shape, i);
     const T x = a.as<T>()[broadcast_place(a.spec.shape, index)];
     const T y = b.as<T>()[broadcast_place(b.spec.shape, index)];
-    ok = close(static_cast<double>(got.as<R>()[i]), static_cast<double>(want(x, y)), 1e-6);
+    ok = close(got.as<R>()[i], static_cast<R>(want(x, y)));
   }
   return check(ok, node + " of " + a.spec.shape.text() + " and " + b.spec.shape.text());
 }
@@ -138,8 +144,7 @@ bool gives(const std::string& node, const std::vector<Tensor>& inputs, const Dim
            const std::vector<T>& want, Dtype dtype = dtype_for<T>()) {
   const Tensor got = run_node(node, inputs);
   bool ok = got.spec.dtype == dtype && got.spec.shape == shape_of(dims);
-  for (size_t i = 0; i < want.size() && ok; ++i)
-    ok = close(static_cast<double>(got.as<T>()[i]), static_cast<double>(want[i]), 1e-6);
+  for (size_t i = 0; i < want.size() && ok; ++i) ok = close(got.as<T>()[i], want[i]);
   return check(ok, node);
 }
 

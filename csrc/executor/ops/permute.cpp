@@ -109,9 +109,8 @@ class Permute : public TensorOp {
   template <typename T>
   static void swap_blocks(const Walk& walk, const T* input, T* result, size_t count, ferrule_pool* pool) {
     const size_t last = walk.rank - 1, columns = walk.dims[last];
-    size_t side = 0, stride = columns;
-    while (walk.strides[side] != 1) ++side;
-    for (size_t axis = side + 1; axis < last; ++axis) stride *= walk.dims[axis];
+    size_t side = 0, stride = count / walk.dims[0];
+    while (walk.strides[side] != 1) stride /= walk.dims[++side];
     const size_t rows = walk.dims[side], strips = (rows + kBlock - 1) / kBlock, between = stride / columns;
     divide(count / rows / columns * strips, kSmallestPart / (kBlock * columns) + 1, pool,
            [&](size_t begin, size_t end) {
