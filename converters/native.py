@@ -50,7 +50,9 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         try:
             entries.append(graph.to_json(name, dims, names))
         except ValueError as error:
-            raise LoweringError("FER-LOW-001", f"Entry point {name!r} has {error}, which native programs lack.") from error
+            raise LoweringError(
+                "FER-LOW-001", f"Entry point {name!r} has {error}, which native programs lack."
+            ) from error
         states |= {node.name: node.tensor for node in graph.nodes() if node.op == STATE}
         for node in graph.nodes():
             if node.is_computed:
@@ -211,11 +213,11 @@ class Lowering:
             self._refuse(fx, f"of dtype {name}, which native programs lack")
         return name
 
-    def make(self, op: str, inputs: list[Node], dtype: str, shape: tuple[Extent, ...], **attributes: Any) -> Node:
+    def make(self, op: str, inputs: list[Node], dtype: str, shape: tuple[Extent, ...], /, **attributes: Any) -> Node:
         """A node at the source line of the op that is being lowered."""
         return Node(op, inputs, attributes, dtype, shape, self._source)
 
-    def like(self, op: str, fx: Any, inputs: list[Node], **attributes: Any) -> Node:
+    def like(self, op: str, fx: Any, inputs: list[Node], /, **attributes: Any) -> Node:
         """A node with the dtype and shape that torch gave the op's result."""
         return self.make(op, inputs, self.dtype(fx), self.shape(fx), **attributes)
 
@@ -282,5 +284,3 @@ def _tools() -> dict[str, str]:
     from importlib.metadata import version
 
     return {package: version(package) for package in ("ferrule", "torch")}
-
-

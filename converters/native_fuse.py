@@ -134,15 +134,26 @@ def _match_attention(node: Node, uses: dict[int, int]) -> tuple[Node, Node, Node
     if logits.op != "matmul" or logits.attributes.get("transpose_b") or uses[id(logits)] != 1:
         return None
     q, turned = logits.inputs
-    if turned.op != "permute" or turned.attributes["axes"] != [0, 1, 3, 2]:
+    axes = turned.attributes["axes"] if turned.op == "permute" else []
+    if len(axes) != 4:
         return None
-    k = turned.inputs[0]
+    k = _turn_back(turned)
     static = all(isinstance(each.shape[1], int) and isinstance(each.shape[3], int) for each in (q, k, v))
     if len(q.shape) != 4 or not static or not same_shape(k.shape, v.shape) or q.shape[1] % k.shape[1]:
         return None
     if mask is not None and (len(mask.shape) != 4 or mask.dtype not in ("float32", "bool")):
         return None
     return q, k, v, scale, mask
+
+
+def _turn_back(turned: Node) -> Node:
+    """Keys whose last two axes a permutation, perhaps of several at once, has exchanged."""
+    axes = turned.attributes["axes"]
+    axes = [*axes[:2], axes[3], axes[2]]
+    shape = (*turned.shape[:2], turned.shape[3], turned.shape[2])
+    if axes == [0, 1, 2, 3]:
+        return turned.inputs[0]
+    return Node("permute", list(turned.inputs), {"axes": axes}, turned.dtype, shape, turned.source)
 
 
 def _is(node: Node, *functions: str) -> bool:
@@ -188,7 +199,9 @@ def join_projections(graph: Graph) -> None:
         for key in ("weight", "codes", "scales", "bias"):
             parts = [each.attributes.get(key) for each in linears]
             if any(part is not None for part in parts):
-                attributes[key] = torch.cat([p if p is not None else torch.zeros(_rows(n)) for p, n in zip(parts, linears, strict=True)])
+                attributes[key] = torch.cat(
+                    [p if p is not None else torch.zeros(_rows(n)) for p, n in zip(parts, linears, strict=True)]
+                )
         width = sum(each.shape[-1] for each in linears)
         joined = Node("linear", list(first.inputs), attributes, "float32", (*first.shape[:-1], width), first.source)
         rows = (*first.shape[:-1], node.shape[-1] * node.shape[-2])
@@ -217,10 +230,11 @@ def join_activations(graph: Graph) -> None:
     uses = graph.uses()
     for node in graph.nodes():
         x = node.inputs[0] if node.op == "activate" else node
-        if node.op == "activate" and x.op in ("linear", "conv") and uses[id(x)] == 1 and len(x.inputs) == 1:
-            if x.attributes.get("activation") is None:
-                x.attributes["activation"] = node.attributes["kind"]
-                graph.exchange(node, x)
+        if node.op != "activate" or x.op not in ("linear", "conv") or uses[id(x)] != 1 or len(x.inputs) != 1:
+            continue
+        if x.attributes.get("activation") is None:
+            x.attributes["activation"] = node.attributes["kind"]
+            graph.exchange(node, x)
 
 
 def join_residuals(graph: Graph) -> None:

@@ -5,6 +5,7 @@ The form that is written is read by csrc/executor/graph.h, which also says what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,9 @@ class Graph:
             nodes.append(told)
         for index, (label, node) in enumerate(self.outputs):
             if id(node) not in numbers:  # a constant or a state as it is
-                nodes.append({"op": "reshape", "in": [_reference(node, numbers, names)], "shape": names.told(node.shape)})
+                nodes.append(
+                    {"op": "reshape", "in": [_reference(node, numbers, names)], "shape": names.told(node.shape)}
+                )
                 numbers[id(node)] = len(self.inputs) + len(nodes) - 1
                 self.outputs[index] = (label, node)
         return {
@@ -149,6 +152,8 @@ class Names:
             return [self.told(each) for each in value]
         if hasattr(value, "free_symbols"):
             return postfix(value, self.symbols)
+        if isinstance(value, float) and not math.isfinite(value):
+            return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"  # JSON has no such numbers
         return value
 
 

@@ -1,6 +1,6 @@
 """Ops of torch as nodes of a native program: one small function each, by the op's name.
 
-A function takes the lowering, the torch.fx node and its arguments (nodes of the program in place of tensors) and returns
+A function takes the lowering, the torch.fx node and its arguments, with nodes of the program for tensors, and returns
 the node that holds the result; its dtype and shape are those that torch gave the op.
 """
 
@@ -23,16 +23,6 @@ class Unsupported(Exception):
 
 
 Maker = Callable[..., Any]
-OPS: dict[str, Maker] = {}
-
-
-def _op(*names: str) -> Callable[[Maker], Maker]:
-    def add(maker: Maker) -> Maker:
-        for name in names:
-            OPS[name] = maker
-        return maker
-
-    return add
 
 
 def _axis(node: Node, axis: int) -> int:
@@ -48,22 +38,18 @@ def _permute(low: Lowering, x: Node, axes: Sequence[int]) -> Node:
     return low.make("permute", [x], x.dtype, shape, axes=list(axes))
 
 
-@_op("aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten.unsqueeze", "aten.squeeze", "aten.unflatten")
 def _reshape(low: Lowering, fx: Any, x: Node, *_: Any) -> Node:
     return _view(low, x, low.shape(fx))
 
 
-@_op("aten.contiguous", "aten.clone", "aten.alias", "aten.detach", "aten.dropout", "aten.lift_fresh_copy", "aten.detach_")
 def _same(low: Lowering, fx: Any, x: Node, *_: Any, **__: Any) -> Node:
     return x
 
 
-@_op("aten._assert_tensor_metadata", "aten.sym_constrain_range_for_size", "aten._assert_scalar")
 def _nothing(low: Lowering, fx: Any, *_: Any, **__: Any) -> None:
     return None
 
 
-@_op("aten.transpose", "aten.swapaxes")
 def _transpose(low: Lowering, fx: Any, x: Node, a: int, b: int) -> Node:
     axes = list(range(len(x.shape)))
     a, b = _axis(x, a), _axis(x, b)
@@ -71,31 +57,29 @@ def _transpose(low: Lowering, fx: Any, x: Node, a: int, b: int) -> Node:
     return _permute(low, x, axes)
 
 
-@_op("aten.t", "aten.numpy_T", "aten.mT")
 def _turn(low: Lowering, fx: Any, x: Node) -> Node:
     rank = len(x.shape)
     return x if rank < 2 else _permute(low, x, [*range(rank - 2), rank - 1, rank - 2])
 
 
-@_op("aten.permute")
 def _permuted(low: Lowering, fx: Any, x: Node, axes: Sequence[int]) -> Node:
     return _permute(low, x, [_axis(x, axis) for axis in axes])
 
 
-@_op("aten.expand", "aten.broadcast_to", "aten.expand_as")
 def _expand(low: Lowering, fx: Any, x: Node, *_: Any, **__: Any) -> Node:
     shape = low.shape(fx)
     return x if same_shape(x.shape, shape) else low.make("expand", [x], x.dtype, shape, shape=list(shape))
 
 
-def _slice_node(low: Lowering, x: Node, axis: int, start: Extent, end: Extent, shape: Sequence[Extent], step: int = 1) -> Node:
+def _slice_node(
+    low: Lowering, x: Node, axis: int, start: Extent, end: Extent, shape: Sequence[Extent], step: int = 1
+) -> Node:
     if same_shape(x.shape, shape) and step == 1:
         return x
     attributes = {"axis": axis, "start": start, "end": end, "step": step}
     return low.make("slice", [x], x.dtype, tuple(shape), **attributes)
 
 
-@_op("aten.slice")
 def _slice(low: Lowering, fx: Any, x: Node, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Node:
     axis = _axis(x, axis)
     size = x.shape[axis]
@@ -103,12 +87,10 @@ def _slice(low: Lowering, fx: Any, x: Node, axis: int = 0, start: Any = None, en
     return _slice_node(low, x, axis, start or 0, end, low.shape(fx), step)
 
 
-@_op("aten.narrow")
 def _narrow(low: Lowering, fx: Any, x: Node, axis: int, start: Extent, length: Extent) -> Node:
     return _slice_node(low, x, _axis(x, axis), start, start + length, low.shape(fx))
 
 
-@_op("aten.select")
 def _select(low: Lowering, fx: Any, x: Node, axis: int, index: Any) -> Node:
     axis = _axis(x, axis)
     if isinstance(index, int) and index < 0:
@@ -118,7 +100,6 @@ def _select(low: Lowering, fx: Any, x: Node, axis: int, index: Any) -> Node:
     return _view(low, _slice_node(low, x, axis, index, index + 1, shape), low.shape(fx))
 
 
-@_op("aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.unsafe_split")
 def _split(low: Lowering, fx: Any, x: Node, sizes: Any = None, axis: int = 0) -> list[Node]:
     if fx.target.__name__.startswith("unbind"):
         axis = sizes or 0
@@ -134,18 +115,15 @@ def _split(low: Lowering, fx: Any, x: Node, sizes: Any = None, axis: int = 0) ->
     return parts
 
 
-@_op("getitem")
 def _item(low: Lowering, fx: Any, parts: Sequence[Node], index: int) -> Node:
     return parts[index]
 
 
-@_op("aten.cat", "aten.concat")
 def _cat(low: Lowering, fx: Any, parts: Sequence[Node], axis: int = 0) -> Node:
     kept = [part for part in parts if not same_shape(part.shape, (0,))]
     return low.like("concat", fx, [low.cast(part, low.dtype(fx)) for part in kept], axis=_axis(kept[0], axis))
 
 
-@_op("aten.stack")
 def _stack(low: Lowering, fx: Any, parts: Sequence[Node], axis: int = 0) -> Node:
     rank = len(parts[0].shape) + 1
     axis %= rank
@@ -154,7 +132,6 @@ def _stack(low: Lowering, fx: Any, parts: Sequence[Node], axis: int = 0) -> Node
     return low.like("concat", fx, [_view(low, part, shape) for part in parts], axis=axis)
 
 
-@_op("aten.constant_pad_nd", "aten.pad")
 def _pad(low: Lowering, fx: Any, x: Node, widths: Sequence[int], *rest: Any) -> Node:
     value = rest[-1] if rest and not isinstance(rest[-1], str) else 0
     if rest and isinstance(rest[0], str) and rest[0] != "constant":
@@ -192,14 +169,6 @@ def _binary(fn: str, reversed_: bool = False) -> Maker:
     return maker
 
 
-for _name, _fn in {
-    "add": "add", "sub": "sub", "mul": "mul", "div": "div", "pow": "pow", "maximum": "max", "minimum": "min",
-    "remainder": "remainder", "floor_divide": "floor_divide", "true_divide": "div",
-}.items():  # fmt: skip
-    OPS[f"aten.{_name}"] = _binary(_fn)
-OPS["aten.rsub"] = _binary("sub", reversed_=True)
-
-
 def _compare(fn: str) -> Maker:
     def maker(low: Lowering, fx: Any, a: Any, b: Any) -> Node:
         if not isinstance(b, Node):
@@ -208,10 +177,6 @@ def _compare(fn: str) -> Maker:
         return low.like("compare", fx, [low.cast(a, dtype), low.cast(b, dtype)], fn=fn)
 
     return maker
-
-
-for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    OPS[f"aten.{_name}"] = _compare(_name)
 
 
 def _logical(fn: str) -> Maker:
@@ -223,23 +188,11 @@ def _logical(fn: str) -> Maker:
     return maker
 
 
-for _name in ("and", "or", "xor", "not"):
-    for _form in (f"logical_{_name}", f"bitwise_{_name}", f"__{_name}__"):
-        OPS[f"aten.{_form}"] = _logical(_name)
-
-
 def _unary(fn: str) -> Maker:
     def maker(low: Lowering, fx: Any, x: Node) -> Node:
         return low.like("unary", fx, [low.cast(x, low.dtype(fx))], fn=fn)
 
     return maker
-
-
-for _name in (
-    "neg", "abs", "exp", "log", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tanh", "sigmoid", "erf", "floor", "ceil",
-    "round", "sign",
-):  # fmt: skip
-    OPS[f"aten.{_name}"] = _unary(_name)
 
 
 def _activate(kind: str) -> Maker:
@@ -249,11 +202,6 @@ def _activate(kind: str) -> Maker:
     return maker
 
 
-for _name, _fn in {"relu": "relu", "gelu": "gelu", "silu": "silu", "relu6": "relu6", "hardswish": "hard_swish"}.items():
-    OPS[f"aten.{_name}"] = OPS[f"aten.{_name}_"] = _activate(_fn)
-
-
-@_op("aten.hardtanh", "aten.hardtanh_", "aten.clamp", "aten.clip", "aten.clamp_min", "aten.clamp_max")
 def _clamp(low: Lowering, fx: Any, x: Node, *bounds: Any, **named: Any) -> Node:
     name = fx.target.__name__.partition(".")[0]
     low_bound, high_bound = (*bounds, None, None)[:2]
@@ -270,24 +218,20 @@ def _clamp(low: Lowering, fx: Any, x: Node, *bounds: Any, **named: Any) -> Node:
     return x
 
 
-@_op("aten.hardsigmoid")
 def _hard_sigmoid(low: Lowering, fx: Any, x: Node) -> Node:
     shape = low.shape(fx)
     y = low.binary("add", low.binary("mul", x, 1 / 6, "float32", shape), 0.5, "float32", shape)
     return low.binary("min", low.binary("max", y, 0.0, "float32", shape), 1.0, "float32", shape)
 
 
-@_op("aten.where")
 def _where(low: Lowering, fx: Any, condition: Node, a: Any, b: Any) -> Node:
     return low.like("where", fx, [condition, low.node(a, low.dtype(fx)), low.node(b, low.dtype(fx))])
 
 
-@_op("aten.masked_fill")
 def _masked_fill(low: Lowering, fx: Any, x: Node, mask: Node, value: Any) -> Node:
     return low.like("where", fx, [mask, low.node(value, low.dtype(fx)), x])
 
 
-@_op("aten.to", "aten._to_copy", "aten.type_as", "aten.float", "aten.lift")
 def _to(low: Lowering, fx: Any, x: Node, *_: Any, **__: Any) -> Node:
     return low.cast(x, low.dtype(fx))
 
@@ -302,11 +246,6 @@ def _reduce(fn: str) -> Maker:
     return maker
 
 
-for _name, _fn in {"sum": "sum", "mean": "mean", "amax": "max", "amin": "min", "any": "any", "all": "all"}.items():
-    OPS[f"aten.{_name}"] = _reduce(_fn)
-
-
-@_op("aten.linalg_vector_norm")
 def _norm(low: Lowering, fx: Any, x: Node, order: float = 2, axes: Any = None, keep: bool = False, **_: Any) -> Node:
     if order != 2:
         raise Unsupported(f"a norm of order {order}")
@@ -316,7 +255,6 @@ def _norm(low: Lowering, fx: Any, x: Node, order: float = 2, axes: Any = None, k
     return low.like("unary", fx, [total], fn="sqrt")
 
 
-@_op("aten.softmax", "aten._softmax", "aten._safe_softmax")
 def _softmax(low: Lowering, fx: Any, x: Node, axis: int, *_: Any) -> Node:
     axis, rank = _axis(x, axis), len(x.shape)
     if axis == rank - 1:
@@ -326,28 +264,30 @@ def _softmax(low: Lowering, fx: Any, x: Node, axis: int, *_: Any) -> Node:
     return _permute(low, low.make("softmax", [turned], x.dtype, turned.shape), [axes.index(a) for a in range(rank)])
 
 
-@_op("aten.layer_norm")
-def _layer_norm(low: Lowering, fx: Any, x: Node, sizes: Sequence[int], w: Any = None, b: Any = None, epsilon: float = 1e-5, *_: Any) -> Node:
+def _layer_norm(
+    low: Lowering, fx: Any, x: Node, sizes: Sequence[int], w: Any = None, b: Any = None, epsilon: float = 1e-5, *_: Any
+) -> Node:
     return low.like("layer_norm", fx, [x], weight=low.tensor(w), bias=low.tensor(b), epsilon=epsilon, axes=len(sizes))
 
 
-@_op("aten.rms_norm")
-def _rms_norm(low: Lowering, fx: Any, x: Node, sizes: Sequence[int], w: Any = None, epsilon: float | None = None) -> Node:
+def _rms_norm(
+    low: Lowering, fx: Any, x: Node, sizes: Sequence[int], w: Any = None, epsilon: float | None = None
+) -> Node:
     if len(sizes) != 1:
         raise Unsupported("an RMS norm over several axes")
     return low.like("rms_norm", fx, [x], weight=low.tensor(w), epsilon=2.0**-23 if epsilon is None else epsilon)
 
 
-@_op("aten.linear")
 def _linear(low: Lowering, fx: Any, x: Node, weight: Node, bias: Any = None) -> Node:
     if weight.op != CONSTANT:
         rank = len(weight.shape)
         y = low.like("matmul", fx, [x, weight], transpose_b=True)
         return y if bias is None else low.binary("add", y, bias, "float32", low.shape(fx)) if rank == 2 else y
-    return low.like("linear", fx, [x], kind="float32", weight=low.tensor(weight), bias=low.tensor(bias), input="float32")
+    return low.like(
+        "linear", fx, [x], kind="float32", weight=low.tensor(weight), bias=low.tensor(bias), input="float32"
+    )
 
 
-@_op("aten.addmm")
 def _addmm(low: Lowering, fx: Any, bias: Node, x: Node, weight: Node) -> Node:
     if weight.op != CONSTANT or weight.tensor is None or bias.op != CONSTANT or len(bias.shape) != 1:
         return low.binary("add", low.like("matmul", fx, [x, weight]), bias, "float32", low.shape(fx))
@@ -355,7 +295,6 @@ def _addmm(low: Lowering, fx: Any, bias: Node, x: Node, weight: Node) -> Node:
     return low.like("linear", fx, [x], kind="float32", weight=turned, bias=low.tensor(bias), input="float32")
 
 
-@_op("aten.matmul", "aten.bmm", "aten.mm")
 def _matmul(low: Lowering, fx: Any, a: Node, b: Node) -> Node:
     if len(a.shape) < 2 or len(b.shape) < 2:
         raise Unsupported("a product with a vector")
@@ -364,7 +303,6 @@ def _matmul(low: Lowering, fx: Any, a: Node, b: Node) -> Node:
     return low.like("matmul", fx, [a, b])
 
 
-@_op("ferrule.coded_linear")
 def _coded_linear(
     low: Lowering, fx: Any, x: Node, codes: Node, scales: Node, table: Any, bias: Any, bits: int, group: int,
     activation: int, ranges: Sequence[float],
@@ -381,27 +319,25 @@ def _coded_linear(
     return low.like("linear", fx, [x], **attributes)
 
 
-@_op("aten.embedding")
 def _embedding(low: Lowering, fx: Any, table: Node, indices: Node, *_: Any) -> Node:
     if table.op != CONSTANT:
         return low.like("gather", fx, [table, indices], axis=0)
     return low.like("embedding", fx, [low.cast(indices, "int64")], kind="float32", weight=low.tensor(table))
 
 
-@_op("ferrule.coded_embedding")
-def _coded_embedding(low: Lowering, fx: Any, indices: Node, codes: Node, scales: Node, table: Any, bits: int, group: int) -> Node:
+def _coded_embedding(
+    low: Lowering, fx: Any, indices: Node, codes: Node, scales: Node, table: Any, bits: int, group: int
+) -> Node:
     if table is not None or bits != 8:
         raise Unsupported(f"an embedding table of {bits} bits or with a palette")
     attributes = {"kind": "affine", "codes": low.tensor(codes), "scales": low.tensor(scales), "group": group}
     return low.like("embedding", fx, [low.cast(indices, "int64")], **attributes)
 
 
-@_op("aten.index_select")
 def _index_select(low: Lowering, fx: Any, x: Node, axis: int, indices: Node) -> Node:
     return low.like("gather", fx, [x, low.cast(indices, "int64")], axis=_axis(x, axis))
 
 
-@_op("aten.index")
 def _index(low: Lowering, fx: Any, x: Node, indices: Sequence[Any]) -> Node:
     given = [(axis, each) for axis, each in enumerate(indices) if each is not None]
     if len(given) != 1 or given[0][1].dtype == "bool":
@@ -409,7 +345,6 @@ def _index(low: Lowering, fx: Any, x: Node, indices: Sequence[Any]) -> Node:
     return low.like("gather", fx, [x, low.cast(given[0][1], "int64")], axis=given[0][0])
 
 
-@_op("aten.gather")
 def _gather(low: Lowering, fx: Any, x: Node, axis: int, indices: Node, **_: Any) -> Node:
     axis = _axis(x, axis)
     if any(size != 1 for other, size in enumerate(indices.shape) if other != axis):
@@ -422,7 +357,6 @@ def _gather(low: Lowering, fx: Any, x: Node, axis: int, indices: Node, **_: Any)
     return low.like("gather", fx, [x, flat], axis=axis)
 
 
-@_op("aten.arange")
 def _arange(low: Lowering, fx: Any, *bounds: Any, **_: Any) -> Node:
     start, end, step = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
     if not isinstance(step, int) or isinstance(start, float) or isinstance(end, float):
@@ -430,22 +364,18 @@ def _arange(low: Lowering, fx: Any, *bounds: Any, **_: Any) -> Node:
     return low.like("range", fx, [], start=start, end=end, step=step, dtype=low.dtype(fx))
 
 
-@_op("aten.full", "aten.full_like", "aten.scalar_tensor", "aten.new_full")
 def _full(low: Lowering, fx: Any, *arguments: Any, **_: Any) -> Node:
     return low.filled(fx, arguments[0] if fx.target.__name__.startswith("scalar_tensor") else arguments[-1])
 
 
-@_op("aten.zeros", "aten.zeros_like", "aten.new_zeros")
 def _zeros(low: Lowering, fx: Any, *_: Any, **__: Any) -> Node:
     return low.filled(fx, 0)
 
 
-@_op("aten.ones", "aten.ones_like", "aten.new_ones")
 def _ones(low: Lowering, fx: Any, *_: Any, **__: Any) -> Node:
     return low.filled(fx, 1)
 
 
-@_op("aten.scaled_dot_product_attention")
 def _attention(
     low: Lowering, fx: Any, q: Node, k: Node, v: Node, mask: Any = None, dropout: float = 0.0, causal: bool = False,
     *, scale: float | None = None, enable_gqa: bool = False,
@@ -474,7 +404,6 @@ LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 """Axes of pictures with channels last, and first again."""
 
 
-@_op("aten.conv2d")
 def _conv(
     low: Lowering, fx: Any, x: Node, weight: Node, bias: Any = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
@@ -491,7 +420,9 @@ def _conv(
     return _permute(low, low.make("conv", [turned], "float32", tuple(shape[a] for a in LAST), **attributes), FIRST)
 
 
-def _pool(low: Lowering, fx: Any, x: Node, fn: str, kernel: Any, stride: Any, padding: Any, count_padding: bool) -> Node:
+def _pool(
+    low: Lowering, fx: Any, x: Node, fn: str, kernel: Any, stride: Any, padding: Any, count_padding: bool
+) -> Node:
     top, left = _pair(padding)
     shape, kernel = low.shape(fx), _pair(kernel)
     attributes = {
@@ -502,14 +433,21 @@ def _pool(low: Lowering, fx: Any, x: Node, fn: str, kernel: Any, stride: Any, pa
     return _permute(low, low.make("pooling", [turned], "float32", tuple(shape[a] for a in LAST), **attributes), FIRST)
 
 
-@_op("aten.max_pool2d")
-def _max_pool(low: Lowering, fx: Any, x: Node, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil: bool = False) -> Node:
+def _max_pool(
+    low: Lowering,
+    fx: Any,
+    x: Node,
+    kernel: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil: bool = False,
+) -> Node:
     if ceil or _pair(dilation) != [1, 1]:
         raise Unsupported("a pooling that is dilated or rounds its size up")
     return _pool(low, fx, x, "max", kernel, stride, padding, False)
 
 
-@_op("aten.avg_pool2d")
 def _mean_pool(
     low: Lowering, fx: Any, x: Node, kernel: Any, stride: Any = None, padding: Any = 0, ceil: bool = False,
     count_padding: bool = True, divisor: Any = None,
@@ -519,7 +457,6 @@ def _mean_pool(
     return _pool(low, fx, x, "mean", kernel, stride, padding, count_padding)
 
 
-@_op("aten.adaptive_avg_pool2d")
 def _global_mean(low: Lowering, fx: Any, x: Node, size: Any) -> Node:
     if _pair(size) != [1, 1]:
         raise Unsupported("an adaptive pooling to other than 1 x 1")
@@ -527,8 +464,9 @@ def _global_mean(low: Lowering, fx: Any, x: Node, size: Any) -> Node:
     return low.like("reduce", fx, [x], fn="mean", axes=[rank - 2, rank - 1], keep=True)
 
 
-@_op("aten.batch_norm", "aten._native_batch_norm_legit_no_training")
-def _batch_norm(low: Lowering, fx: Any, x: Node, weight: Any, bias: Any, mean: Node, variance: Node, *rest: Any) -> Node:
+def _batch_norm(
+    low: Lowering, fx: Any, x: Node, weight: Any, bias: Any, mean: Node, variance: Node, *rest: Any
+) -> Node:
     numbers = [each for each in rest if isinstance(each, float)]
     epsilon = numbers[-1]
     scale = (low.tensor(variance) + epsilon).rsqrt()
@@ -536,3 +474,134 @@ def _batch_norm(low: Lowering, fx: Any, x: Node, weight: Any, bias: Any, mean: N
     shift = -low.tensor(mean) * scale
     shift = shift if bias is None else shift + low.tensor(bias)
     return low.like("channel_affine", fx, [x], scale=scale, shift=shift)
+
+
+UNARY = (
+    "neg", "abs", "exp", "log", "sqrt", "rsqrt", "reciprocal", "sin", "cos", "tanh", "sigmoid", "erf", "floor", "ceil",
+    "round", "sign",
+)  # fmt: skip
+OPS: dict[str, Maker] = {
+    "aten.view": _reshape,
+    "aten.reshape": _reshape,
+    "aten._unsafe_view": _reshape,
+    "aten.flatten": _reshape,
+    "aten.unsqueeze": _reshape,
+    "aten.squeeze": _reshape,
+    "aten.unflatten": _reshape,
+    "aten.contiguous": _same,
+    "aten.clone": _same,
+    "aten.alias": _same,
+    "aten.detach": _same,
+    "aten.dropout": _same,
+    "aten.lift_fresh_copy": _same,
+    "aten.detach_": _same,
+    "aten._assert_tensor_metadata": _nothing,
+    "aten.sym_constrain_range_for_size": _nothing,
+    "aten._assert_scalar": _nothing,
+    "aten.transpose": _transpose,
+    "aten.swapaxes": _transpose,
+    "aten.t": _turn,
+    "aten.numpy_T": _turn,
+    "aten.mT": _turn,
+    "aten.permute": _permuted,
+    "aten.expand": _expand,
+    "aten.broadcast_to": _expand,
+    "aten.expand_as": _expand,
+    "aten.slice": _slice,
+    "aten.narrow": _narrow,
+    "aten.select": _select,
+    "aten.split": _split,
+    "aten.split_with_sizes": _split,
+    "aten.chunk": _split,
+    "aten.unbind": _split,
+    "aten.unsafe_split": _split,
+    "getitem": _item,
+    "aten.cat": _cat,
+    "aten.concat": _cat,
+    "aten.stack": _stack,
+    "aten.constant_pad_nd": _pad,
+    "aten.pad": _pad,
+    "aten.hardtanh": _clamp,
+    "aten.hardtanh_": _clamp,
+    "aten.clamp": _clamp,
+    "aten.clip": _clamp,
+    "aten.clamp_min": _clamp,
+    "aten.clamp_max": _clamp,
+    "aten.hardsigmoid": _hard_sigmoid,
+    "aten.where": _where,
+    "aten.masked_fill": _masked_fill,
+    "aten.to": _to,
+    "aten._to_copy": _to,
+    "aten.type_as": _to,
+    "aten.float": _to,
+    "aten.lift": _to,
+    "aten.linalg_vector_norm": _norm,
+    "aten.softmax": _softmax,
+    "aten._softmax": _softmax,
+    "aten._safe_softmax": _softmax,
+    "aten.layer_norm": _layer_norm,
+    "aten.rms_norm": _rms_norm,
+    "aten.linear": _linear,
+    "aten.addmm": _addmm,
+    "aten.matmul": _matmul,
+    "aten.bmm": _matmul,
+    "aten.mm": _matmul,
+    "ferrule.coded_linear": _coded_linear,
+    "aten.embedding": _embedding,
+    "ferrule.coded_embedding": _coded_embedding,
+    "aten.index_select": _index_select,
+    "aten.index": _index,
+    "aten.gather": _gather,
+    "aten.arange": _arange,
+    "aten.full": _full,
+    "aten.full_like": _full,
+    "aten.scalar_tensor": _full,
+    "aten.new_full": _full,
+    "aten.zeros": _zeros,
+    "aten.zeros_like": _zeros,
+    "aten.new_zeros": _zeros,
+    "aten.ones": _ones,
+    "aten.ones_like": _ones,
+    "aten.new_ones": _ones,
+    "aten.scaled_dot_product_attention": _attention,
+    "aten.conv2d": _conv,
+    "aten.max_pool2d": _max_pool,
+    "aten.avg_pool2d": _mean_pool,
+    "aten.adaptive_avg_pool2d": _global_mean,
+    "aten.batch_norm": _batch_norm,
+    "aten._native_batch_norm_legit_no_training": _batch_norm,
+    "aten.add": _binary("add"),
+    "aten.sub": _binary("sub"),
+    "aten.mul": _binary("mul"),
+    "aten.div": _binary("div"),
+    "aten.true_divide": _binary("div"),
+    "aten.pow": _binary("pow"),
+    "aten.maximum": _binary("max"),
+    "aten.minimum": _binary("min"),
+    "aten.remainder": _binary("remainder"),
+    "aten.floor_divide": _binary("floor_divide"),
+    "aten.rsub": _binary("sub", reversed_=True),
+    **{f"aten.{fn}": _compare(fn) for fn in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{
+        f"aten.{form.format(fn)}": _logical(fn)
+        for fn in ("and", "or", "xor", "not")
+        for form in ("logical_{}", "bitwise_{}", "__{}__")
+    },
+    **{f"aten.{fn}": _unary(fn) for fn in UNARY},
+    "aten.relu": _activate("relu"),
+    "aten.relu_": _activate("relu"),
+    "aten.gelu": _activate("gelu"),
+    "aten.silu": _activate("silu"),
+    "aten.silu_": _activate("silu"),
+    "aten.relu6": _activate("relu6"),
+    "aten.relu6_": _activate("relu6"),
+    "aten.hardswish": _activate("hard_swish"),
+    "aten.hardswish_": _activate("hard_swish"),
+    "aten.sum": _reduce("sum"),
+    "aten.mean": _reduce("mean"),
+    "aten.amax": _reduce("max"),
+    "aten.amin": _reduce("min"),
+    "aten.any": _reduce("any"),
+    "aten.all": _reduce("all"),
+}
+"""By the name of torch's op, whatever its overload."""

@@ -196,14 +196,14 @@ void Program::run(size_t number, const std::vector<Array>& inputs, const Take& t
     for (size_t i = 0; i < step.results; ++i) prepared.results[s][i].data = locate(step.first_result + i);
   }
   run_steps(entry, prepared, seconds);
-  for (const Update& update : entry.updates) {
-    memmove(states_[update.state].get(), locate(update.value), plan.specs[update.value].bytes());
-  }
   std::vector<Array> outputs;
   for (const OutputPort& output : entry.outputs) {
     outputs.push_back({plan.specs[output.value], locate(output.value)});
   }
   take(outputs);
+  for (const Update& update : entry.updates) {
+    memmove(states_[update.state].get(), locate(update.value), plan.specs[update.value].bytes());
+  }
 }
 
 void Program::run_steps(const Entry& entry, Prepared& prepared, double* seconds) {
