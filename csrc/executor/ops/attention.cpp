@@ -7,23 +7,12 @@
 
 #include "executor/ops/kernel_op.h"
 #include "ferrule/arena.h"
-#include "ops/run.h"
 
 namespace ferrule::executor {
 
 namespace {
 
 constexpr size_t kSmallestTask = 65536;  // elements of a mask
-
-// A mask as numbers to add.
-struct Numbers {
-  const uint8_t* visible;
-  float* bias;
-};
-
-void write_numbers(const Numbers* numbers, size_t begin, size_t end, void*) {
-  for (size_t i = begin; i < end; ++i) numbers->bias[i] = numbers->visible[i] ? 0.0f : -HUGE_VALF;
-}
 
 bool hides_nothing(const Array& mask) {
   const size_t count = mask.shape().count();
@@ -161,11 +150,12 @@ class Attention : public KernelOp {
       args->bias = mask.as<float>();
       return 0;
     }
-    const Numbers numbers = {mask.as<uint8_t>(), static_cast<float*>(call.scratch)};
-    const size_t count = mask.shape().count();
-    ferrule::ops::run(write_numbers, numbers, count,
-                      ferrule::ops::choose_tasks(count, kSmallestTask, call.pool), call.pool);
-    args->bias = numbers.bias;
+    const auto* visible = mask.as<uint8_t>();
+    auto* bias = static_cast<float*>(call.scratch);
+    divide(mask.shape().count(), kSmallestTask, call.pool, [=](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i) bias[i] = visible[i] ? 0.0f : -HUGE_VALF;
+    });
+    args->bias = bias;
     return number_bytes(mask.spec);
   }
 
