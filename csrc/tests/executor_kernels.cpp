@@ -1,4 +1,5 @@
 // The executor's ops that run kernels, against plain loops.
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -376,6 +377,13 @@ bool masks_pass(Heads a) {
   a.mask = [&](size_t, size_t, size_t i, size_t j) { return added[i * a.keys + j]; };
   const Tensor bias({1, 1, a.queries, a.keys}, added);
   ok &= attention_matches("attention with a bias", a, &bias);
+  const float lowest = a.causal ? -HUGE_VALF : -FLT_MAX;
+  const auto hides = [&](size_t j) { return j < 2 || j + 1 == a.keys; };
+  Floats ends(a.keys);
+  for (size_t j = 0; j < a.keys; ++j) ends[j] = hides(j) ? lowest : 0;
+  a.mask = [&](size_t, size_t, size_t, size_t j) { return hides(j) ? -HUGE_VALF : 0; };
+  const Tensor both({1, 1, 1, a.keys}, ends);
+  ok &= attention_matches("attention with padding at both ends", a, &both);
   a.mask = nullptr;
   const Tensor ones({1, 1, 1, a.keys}, std::vector<uint8_t>(a.keys, 1), Dtype::kBool);
   const Tensor zeros({2, 1, 1, a.keys}, Floats(2 * a.keys));
@@ -388,7 +396,8 @@ bool attention_passes() {
   Heads many(random, 4, 2, 40, 40), few(random, 2, 2, 3, 70), causal(random, 4, 4, 17, 17);
   causal.causal = true;
   return attention_matches("attention", many, nullptr) & attention_matches("attention, few", few, nullptr) &
-         attention_matches("attention, causal", causal, nullptr) & masks_pass(many) & masks_pass(few);
+         attention_matches("attention, causal", causal, nullptr) & masks_pass(many) & masks_pass(few) &
+         masks_pass(causal);
 }
 
 bool attention_refuses() {
@@ -506,6 +515,25 @@ bool conv_matches(const char* what, const Window& w, size_t channels, size_t out
   return ok;
 }
 
+// An image that holds a NaN is NaN, and the others are not.
+bool nan_stays_in_its_image() {
+  const TestConstants constants =
+      arrays({{"c", Tensor({2, 1, 1, 1}, std::vector<int8_t>{1, 2})}, {"s", Tensor({2}, Floats(2, 1))}});
+  Floats x(8, 1);
+  x[1] = NAN;
+  const std::string node =
+      R"("op": "conv", "kind": "affine", "codes": "c", "scales": "s", "groups": 2, "stride": [1, 1], )"
+      R"("padding": [0, 0, 0, 0], "input": )";
+  bool ok = true;
+  for (const char* input : {R"("dynamic8")", R"("static8", "input_scale": 0.01, "input_zero": 0)"}) {
+    const Tensor y = run_node(node + input, {Tensor({2, 1, 2, 2}, x)}, constants);
+    for (size_t i = 0; i < 4; ++i)
+      ok &= isnan(y.as<float>()[i]) && fabsf(y.as<float>()[4 + i] - (i % 2 ? 2.0f : 1.0f)) < 0.02f;
+  }
+  if (!ok) printf("depthwise conv: a NaN is lost, or spreads\n");
+  return ok;
+}
+
 bool pooling_matches(const Window& w, bool counts_padding) {
   Random random(10);
   constexpr size_t kChannels = 5;
@@ -536,8 +564,8 @@ bool images_pass() {
   return conv_matches("conv 1x1", point, 8, 5, 1) & conv_matches("conv 3x3", plain, 4, 20, 1) &
          conv_matches("conv of odd sizes", odd, 3, 7, 1) & conv_matches("conv in groups", plain, 8, 4, 2) &
          conv_matches("depthwise conv", overlapping, 12, 12, 12) &
-         conv_matches("depthwise conv of odd sizes", odd, 5, 5, 5) & pooling_matches(overlapping, false) &
-         pooling_matches(overlapping, true);
+         conv_matches("depthwise conv of odd sizes", odd, 5, 5, 5) & nan_stays_in_its_image() &
+         pooling_matches(overlapping, false) & pooling_matches(overlapping, true);
 }
 
 bool images_refuse() {

@@ -43,7 +43,8 @@ class WindowOp : public KernelOp {
   Spec infer_images(const Spec& input, size_t channels) const {
     expect_floats(input, 4);
     const ferrule_window window = window_over(input.shape);
-    if (input.shape.rank != 4 || window.out_height == 0 || window.out_width == 0)
+    const bool has_pixels = window.in_height > 0 && window.in_width > 0;
+    if (input.shape.rank != 4 || !has_pixels || window.out_height == 0 || window.out_width == 0)
       misfit("its window does not fit images of " + input.shape.text());
     Spec result = input;
     result.shape[1] = window.out_height;
