@@ -1,4 +1,5 @@
 // The executor's ops that run kernels, against plain loops.
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -376,6 +377,13 @@ bool masks_pass(Heads a) {
   a.mask = [&](size_t, size_t, size_t i, size_t j) { return added[i * a.keys + j]; };
   const Tensor bias({1, 1, a.queries, a.keys}, added);
   ok &= attention_matches("attention with a bias", a, &bias);
+  const float lowest = a.causal ? -HUGE_VALF : -FLT_MAX;
+  const auto hides = [&](size_t j) { return j < 2 || j + 1 == a.keys; };
+  Floats ends(a.keys);
+  for (size_t j = 0; j < a.keys; ++j) ends[j] = hides(j) ? lowest : 0;
+  a.mask = [&](size_t, size_t, size_t, size_t j) { return hides(j) ? -HUGE_VALF : 0; };
+  const Tensor both({1, 1, 1, a.keys}, ends);
+  ok &= attention_matches("attention with padding at both ends", a, &both);
   a.mask = nullptr;
   const Tensor ones({1, 1, 1, a.keys}, std::vector<uint8_t>(a.keys, 1), Dtype::kBool);
   const Tensor zeros({2, 1, 1, a.keys}, Floats(2 * a.keys));
@@ -388,7 +396,8 @@ bool attention_passes() {
   Heads many(random, 4, 2, 40, 40), few(random, 2, 2, 3, 70), causal(random, 4, 4, 17, 17);
   causal.causal = true;
   return attention_matches("attention", many, nullptr) & attention_matches("attention, few", few, nullptr) &
-         attention_matches("attention, causal", causal, nullptr) & masks_pass(many) & masks_pass(few);
+         attention_matches("attention, causal", causal, nullptr) & masks_pass(many) & masks_pass(few) &
+         masks_pass(causal);
 }
 
 bool attention_refuses() {
@@ -427,11 +436,185 @@ bool attention_refuses() {
   return ok & refuses("FER-NAT-004", masked, {q, k, k});
 }
 
+// Sizes of a convolution or pooling.
+struct Window {
+  size_t height, width, kernel_height, kernel_width, stride, dilation, top, left, bottom, right;
+
+  size_t rows() const { return (height + top + bottom - (kernel_height - 1) * dilation - 1) / stride + 1; }
+  size_t columns() const { return (width + left + right - (kernel_width - 1) * dilation - 1) / stride + 1; }
+  std::string attributes() const {
+    const auto pair = [](size_t a, size_t b) { return std::to_string(a) + ", " + std::to_string(b); };
+    return R"("stride": [)" + pair(stride, stride) + R"(], "dilation": [)" + pair(dilation, dilation) +
+           R"(], "padding": [)" + pair(top, left) + ", " + pair(bottom, right) + "]";
+  }
+  // Calls body(output, input, tap) with the numbers of pixels of two images, for all taps within them; output
+  // by output.
+  template <typename Body>
+  void for_each(const Body& body) const {
+    for (size_t out = 0; out < 2 * rows() * columns(); ++out) {
+      const size_t image = out / columns() / rows(), row = out / columns() % rows(), column = out % columns();
+      for (size_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
+        const size_t y = row * stride + tap / kernel_width * dilation - top;
+        const size_t x = column * stride + tap % kernel_width * dilation - left;
+        if (y < height && x < width) body(out, (image * height + y) * width + x, tap);
+      }
+    }
+  }
+};
+
+Tensor convolve(const Window& w, const Floats& x, const Floats& weight, const Floats& bias,
+                const Floats& residual, size_t channels, size_t groups) {
+  const size_t out = bias.size(), in = channels / groups, taps = w.kernel_height * w.kernel_width;
+  Floats y(2 * w.rows() * w.columns() * out);
+  for (size_t i = 0; i < y.size(); ++i) y[i] = bias[i % out];
+  w.for_each([&](size_t to, size_t from, size_t tap) {
+    for (size_t o = 0; o < out; ++o) {
+      const float* pixel = x.data() + from * channels + o / (out / groups) * in;
+      for (size_t c = 0; c < in; ++c) y[to * out + o] += pixel[c] * weight[(o * taps + tap) * in + c];
+    }
+  });
+  for (size_t i = 0; i < y.size(); ++i) y[i] = fmaxf(y[i], 0) + residual[i];
+  return Tensor({2, w.rows(), w.columns(), out}, y);
+}
+
+bool conv_matches(const char* what, const Window& w, size_t channels, size_t out, size_t groups) {
+  Random random(9);
+  const size_t in = channels / groups, taps = w.kernel_height * w.kernel_width;
+  const Floats x = draw(random, 2 * w.height * w.width * channels), bias = draw(random, out);
+  const Floats residual = draw(random, 2 * w.rows() * w.columns() * out);
+  std::vector<int8_t> codes(out * taps * in);
+  Floats weight(codes.size()), scales(out);
+  for (float& scale : scales) scale = random.uniform(0.001f, 0.003f);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    codes[i] = static_cast<int8_t>(random.integer(-128, 127));
+    weight[i] = static_cast<float>(codes[i]) * scales[i / (taps * in)];
+  }
+  const std::vector<size_t> shape = {out, w.kernel_height, w.kernel_width, in};
+  const TestConstants constants = arrays({{"w", Tensor(shape, weight)},
+                                          {"c", Tensor(shape, codes)},
+                                          {"s", Tensor({out}, scales)},
+                                          {"b", Tensor({out}, bias)}});
+  const std::vector<Tensor> inputs = {Tensor({2, w.height, w.width, channels}, x),
+                                      Tensor({2, w.rows(), w.columns(), out}, residual)};
+  const Tensor want = convolve(w, x, weight, bias, residual, channels, groups);
+  const std::string node =
+      R"("op": "conv", "bias": "b", "activation": "relu", "residual": true, "groups": )" +
+      std::to_string(groups) + ", " + w.attributes();
+  const std::string affine = node + R"(, "kind": "affine", "codes": "c", "scales": "s", "input": )";
+  bool ok = true;
+  for (const size_t threads : {1, 2}) {
+    ok &= is_near(what, run_node(node + R"(, "kind": "float32", "weight": "w")", inputs, constants, threads),
+                  want, 1e-4f);
+    ok &= is_near(what, run_node(affine + R"("float32")", inputs, constants, threads), want, 1e-4f);
+    ok &= is_near(what, run_node(affine + R"("dynamic8")", inputs, constants, threads), want, 0.2f);
+    ok &= is_near(
+        what,
+        run_node(affine + R"("static8", "input_scale": 0.03, "input_zero": 3)", inputs, constants, threads),
+        want, 0.25f);
+  }
+  return ok;
+}
+
+// An image that holds a NaN is NaN, and the others are not.
+bool nan_stays_in_its_image() {
+  const TestConstants constants =
+      arrays({{"c", Tensor({2, 1, 1, 1}, std::vector<int8_t>{1, 2})}, {"s", Tensor({2}, Floats(2, 1))}});
+  Floats x(8, 1);
+  x[1] = NAN;
+  const std::string node =
+      R"("op": "conv", "kind": "affine", "codes": "c", "scales": "s", "groups": 2, "stride": [1, 1], )"
+      R"("padding": [0, 0, 0, 0], "input": )";
+  bool ok = true;
+  for (const char* input : {R"("dynamic8")", R"("static8", "input_scale": 0.01, "input_zero": 0)"}) {
+    const Tensor y = run_node(node + input, {Tensor({2, 1, 2, 2}, x)}, constants);
+    for (size_t i = 0; i < 4; ++i)
+      ok &= isnan(y.as<float>()[i]) && fabsf(y.as<float>()[4 + i] - (i % 2 ? 2.0f : 1.0f)) < 0.02f;
+  }
+  if (!ok) printf("depthwise conv: a NaN is lost, or spreads\n");
+  return ok;
+}
+
+bool pooling_matches(const Window& w, bool counts_padding) {
+  Random random(10);
+  constexpr size_t kChannels = 5;
+  const Floats x = draw(random, 2 * w.height * w.width * kChannels);
+  const size_t outputs = 2 * w.rows() * w.columns();
+  Floats largest(outputs * kChannels, -HUGE_VALF), mean(outputs * kChannels), taps(outputs);
+  w.for_each([&](size_t to, size_t from, size_t) {
+    ++taps[to];
+    for (size_t c = 0; c < kChannels; ++c) {
+      largest[to * kChannels + c] = fmaxf(largest[to * kChannels + c], x[from * kChannels + c]);
+      mean[to * kChannels + c] += x[from * kChannels + c];
+    }
+  });
+  const auto all = static_cast<float>(w.kernel_height * w.kernel_width);
+  for (size_t i = 0; i < mean.size(); ++i) mean[i] /= counts_padding ? all : taps[i / kChannels];
+  const std::string node = R"("op": "pooling", "kernel": [)" + std::to_string(w.kernel_height) + ", " +
+                           std::to_string(w.kernel_width) + R"(], "count_padding": )" +
+                           (counts_padding ? "true, " : "false, ") + w.attributes();
+  const Tensor input({2, w.height, w.width, kChannels}, x);
+  const std::vector<size_t> shape = {2, w.rows(), w.columns(), kChannels};
+  return is_near("max pooling", run_node(node + R"(, "fn": "max")", {input}), Tensor(shape, largest), 0) &
+         is_near("mean pooling", run_node(node + R"(, "fn": "mean")", {input}), Tensor(shape, mean), 1e-5f);
+}
+
+bool images_pass() {
+  const Window point = {7, 6, 1, 1, 1, 1, 0, 0, 0, 0}, plain = {7, 6, 3, 3, 1, 1, 1, 1, 1, 1};
+  const Window odd = {9, 8, 3, 2, 2, 2, 2, 1, 0, 3}, overlapping = {9, 8, 3, 3, 2, 1, 1, 1, 1, 1};
+  return conv_matches("conv 1x1", point, 8, 5, 1) & conv_matches("conv 3x3", plain, 4, 20, 1) &
+         conv_matches("conv of odd sizes", odd, 3, 7, 1) & conv_matches("conv in groups", plain, 8, 4, 2) &
+         conv_matches("depthwise conv", overlapping, 12, 12, 12) &
+         conv_matches("depthwise conv of odd sizes", odd, 5, 5, 5) & nan_stays_in_its_image() &
+         pooling_matches(overlapping, false) & pooling_matches(overlapping, true);
+}
+
+bool images_refuse() {
+  const TestConstants constants =
+      arrays({{"w", Tensor({4, 3, 3, 2}, Floats(72))}, {"b", Tensor({3}, Floats(3))}});
+  const Tensor x({1, 5, 5, 4}, Floats(100));
+  const std::string conv =
+      R"("op": "conv", "kind": "float32", "weight": "w", "groups": 2, "dilation": [1, 1], )";
+  const std::string pool = R"("op": "pooling", "fn": "mean", )",
+                    window = R"("stride": [1, 1], "padding": [0, 0, 0, 0])";
+  bool ok =
+      refuses("", conv + window, {x}, constants) & refuses("", pool + R"("kernel": [2, 2], )" + window, {x});
+  ok &= refuses("", conv + window, {Tensor({0, 5, 5, 4}, Floats())}, constants);
+  for (const char* bad :
+       {R"("stride": [0, 1], "padding": [0, 0, 0, 0])", R"("stride": [1], "padding": [0, 0, 0, 0])",
+        R"("stride": [1, 1], "padding": [0, 0])", R"("stride": [1, 1], "padding": [0, 0, -1, 0])",
+        R"("stride": [1, 1], "padding": [0, 0, 0, 99999999999])"}) {
+    ok &= refuses("FER-NAT-003", conv + bad, {x}, constants);
+    ok &= refuses("FER-NAT-003", pool + R"("kernel": [2, 2], )" + bad, {x});
+  }
+  for (const char* bad : {R"(, "bias": "b")", R"(, "activation": "tan")"})
+    ok &= refuses("FER-NAT-003", conv + window + bad, {x}, constants);
+  ok &= refuses("FER-NAT-003", R"("op": "conv", "kind": "float32", "weight": "w", "groups": 3, )" + window,
+                {x}, constants);
+  ok &= refuses("FER-NAT-003", pool + R"("kernel": [2, 2], "dilation": [2, 1], )" + window, {x});
+  ok &= refuses("FER-NAT-003", R"("op": "conv", "kind": "lookup", "bits": 4, "codes": "w", )" + window, {x},
+                constants);
+  ok &= refuses("FER-NAT-003", R"("op": "pooling", "fn": "min", "kernel": [2, 2], )" + window, {x});
+  for (const auto& dims :
+       std::vector<std::vector<size_t>>{{1, 5, 5, 3}, {1, 2, 5, 4}, {5, 5, 4}, {1, 5, 0, 4}}) {
+    size_t count = 1;
+    for (const size_t dim : dims) count *= dim;
+    ok &= refuses("FER-NAT-004", conv + window, {Tensor(dims, Floats(count))}, constants);
+  }
+  ok &= refuses("FER-NAT-004", conv + R"("residual": true, )" + window, {x, x}, constants);
+  ok &= refuses("FER-NAT-004", pool + R"("kernel": [6, 1], )" + window, {x});
+  return ok &
+         refuses(
+             "FER-NAT-005",
+             pool +
+                 R"("kernel": [1, 1], "stride": [1, 1], "padding": [2147483647, 2147483647, 2147483647, 2147483647])",
+             {x});
+}
+
 }  // namespace
 
 bool executor_kernels_pass() {
   return linear_passes() & linear_refuses() & embedding_passes() & norms_pass() & rows_pass() &
-         attention_passes() & attention_refuses();
+         attention_passes() & attention_refuses() & images_pass() & images_refuse();
 }
 
 }  // namespace ferrule::tests

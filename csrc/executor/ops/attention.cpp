@@ -3,11 +3,10 @@
 // [batch or 1, heads or 1, queries or 1, keys], float32 (added) or bool (true: visible).
 #include "ferrule/attention.h"
 
-#include <string.h>
+#include <algorithm>
 
 #include "executor/ops/kernel_op.h"
 #include "ferrule/arena.h"
-#include "ops/run.h"
 
 namespace ferrule::executor {
 
@@ -15,29 +14,37 @@ namespace {
 
 constexpr size_t kSmallestTask = 65536;  // elements of a mask
 
-// A mask as numbers to add.
-struct Numbers {
-  const uint8_t* visible;
-  float* bias;
-};
+enum class Sight { kShown, kHidden, kOther };
 
-void write_numbers(const Numbers* numbers, size_t begin, size_t end, void*) {
-  for (size_t i = begin; i < end; ++i) numbers->bias[i] = numbers->visible[i] ? 0.0f : -HUGE_VALF;
+Sight look(uint8_t visible) { return visible ? Sight::kShown : Sight::kHidden; }
+
+// The lowest float32 that models add in place of -infinity leaves nothing of a key beside one that is shown.
+Sight look(float added) {
+  return added == 0 ? Sight::kShown : added < -1e30f ? Sight::kHidden : Sight::kOther;
 }
 
-bool hides_nothing(const Array& mask) {
-  const size_t count = mask.shape().count();
-  if (mask.spec.dtype == Dtype::kBool) return count == 0 || !memchr(mask.data, 0, count);
-  for (size_t i = 0; i < count; ++i) {
-    if (mask.as<float>()[i] != 0) return false;
+// Finds the keys that each row of a mask shows. False where they do not lie side by side, or there are none.
+template <typename T>
+bool find_ranges(const T* mask, size_t rows, size_t keys, int32_t* begins, int32_t* ends) {
+  for (size_t row = 0; row < rows; ++row, mask += keys) {
+    size_t begin = 0, end = keys;
+    while (begin < end && look(mask[begin]) == Sight::kHidden) ++begin;
+    while (begin < end && look(mask[end - 1]) == Sight::kHidden) --end;
+    for (size_t key = begin; key < end; ++key) {
+      if (look(mask[key]) != Sight::kShown) return false;
+    }
+    if (begin == end) return false;
+    begins[row] = static_cast<int32_t>(begin);
+    ends[row] = static_cast<int32_t>(end);
   }
   return true;
 }
 
-// Bytes of scratch memory that the mask's numbers take.
-size_t number_bytes(const Spec& mask) {
-  if (mask.dtype != Dtype::kBool) return 0;
-  return (mask.shape.count() * sizeof(float) + FERRULE_ALIGNMENT - 1) / FERRULE_ALIGNMENT * FERRULE_ALIGNMENT;
+// Bytes of scratch memory that a mask takes: as numbers to add, or as the range of keys of each batch item.
+size_t mask_bytes(const Spec& mask, size_t batch) {
+  const size_t numbers = mask.dtype == Dtype::kBool ? mask.shape.count() * sizeof(float) : 0;
+  const size_t bytes = std::max(numbers, 2 * batch * sizeof(int32_t));
+  return (bytes + FERRULE_ALIGNMENT - 1) / FERRULE_ALIGNMENT * FERRULE_ALIGNMENT;
 }
 
 class Attention : public KernelOp {
@@ -71,8 +78,8 @@ class Attention : public KernelOp {
 
   size_t scratch(const std::vector<Spec>& inputs, size_t threads) const override {
     const ferrule_attention_args args = describe(inputs[0].shape, inputs[layout_ == kQkv ? 0 : 1].shape);
-    const size_t numbers = has_mask_ ? number_bytes(inputs.back()) : 0;
-    return numbers + ferrule_attention_scratch(&args, threads);
+    const size_t mask = has_mask_ ? mask_bytes(inputs.back(), args.batch) : 0;
+    return mask + ferrule_attention_scratch(&args, threads);
   }
 
   void run(const Call& call) const override {
@@ -150,23 +157,45 @@ class Attention : public KernelOp {
     if (!fits) misfit("its mask is " + std::string(name_of(mask.dtype)) + " " + mask.shape.text());
   }
 
-  // Lets the kernel read the mask, unless it hides nothing. Returns the bytes of scratch memory that it
-  // takes.
+  // Lets the kernel read the mask. Returns the bytes of scratch memory that it takes.
   size_t place_mask(const Call& call, ferrule_attention_args* args) const {
     const Array& mask = call.inputs[mask_index()];
     read_mask(mask.spec, args);
-    // A mask of padding often hides nothing, and without one the kernel is faster; the look at it is cheap.
-    if (args->bias_query_stride == 0 && hides_nothing(mask)) return 0;
+    const size_t bytes = mask_bytes(mask.spec, args->batch);
+    if (place_ranges(mask, static_cast<int32_t*>(call.scratch), args)) return bytes;
     if (mask.spec.dtype == Dtype::kFloat32) {
       args->bias = mask.as<float>();
-      return 0;
+      return bytes;
     }
-    const Numbers numbers = {mask.as<uint8_t>(), static_cast<float*>(call.scratch)};
-    const size_t count = mask.shape().count();
-    ferrule::ops::run(write_numbers, numbers, count,
-                      ferrule::ops::choose_tasks(count, kSmallestTask, call.pool), call.pool);
-    args->bias = numbers.bias;
-    return number_bytes(mask.spec);
+    const auto* visible = mask.as<uint8_t>();
+    auto* bias = static_cast<float*>(call.scratch);
+    divide(mask.shape().count(), kSmallestTask, call.pool, [=](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i) bias[i] = visible[i] ? 0.0f : -HUGE_VALF;
+    });
+    args->bias = bias;
+    return bytes;
+  }
+
+  // Most masks hide nothing, or keys at an end of the row: padding, or what of a cache is not in use. The
+  // kernel then adds nothing, and does not even read those keys.
+  bool place_ranges(const Array& mask, int32_t* scratch, ferrule_attention_args* args) const {
+    const size_t rows = mask.shape()[0], keys = args->key_count, batch = args->batch;
+    const bool for_all =
+        args->bias_query_stride == 0 && args->bias_head_stride == 0 && mask.shape()[3] == keys;
+    if (!for_all || keys > INT32_MAX) return false;
+    int32_t *begins = scratch, *ends = scratch + batch;
+    const bool found = mask.spec.dtype == Dtype::kBool
+                           ? find_ranges(mask.as<uint8_t>(), rows, keys, begins, ends)
+                           : find_ranges(mask.as<float>(), rows, keys, begins, ends);
+    if (!found) return false;
+    // Under a causal mask a query may see none of the keys of a range; numbers then decide what it gets.
+    for (size_t row = 0; causal_ && mask.spec.dtype == Dtype::kFloat32 && row < rows; ++row) {
+      if (begins[row] != 0 || static_cast<size_t>(ends[row]) != keys) return false;
+    }
+    for (size_t b = rows; b < batch; ++b) begins[b] = begins[0], ends[b] = ends[0];
+    args->key_begins = begins;
+    args->key_ends = ends;
+    return true;
   }
 
   Layout layout_;

@@ -44,10 +44,8 @@ class Embedding : public KernelOp {
     args.width = args.output_stride = table_.shape()[1];
     args.output_scale = 1;
     const ferrule_status status = ferrule_embedding(&args, nullptr, call.pool);
-    if (status == FERRULE_BAD_VALUE) {
-      throw Error("FER-NAT-008",
-                  place() + ": an index is not within the table of " + std::to_string(args.rows) + " rows.");
-    }
+    if (status == FERRULE_BAD_VALUE)
+      refuse_value("an index is not within the table of " + std::to_string(args.rows) + " rows");
     require_ok(status);
   }
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "executor/node.h"
+#include "executor/ops/tensor.h"
 #include "ferrule/gemm.h"
 #include "ferrule/status.h"
 
@@ -75,16 +75,9 @@ inline size_t row_count(const Shape& shape) {
   return rows;
 }
 
-// An op that knows how to refer to itself in messages.
-class KernelOp : public Op {
+class KernelOp : public TensorOp {
  protected:
-  explicit KernelOp(const Node& node) : place_(node.place()) {}
-
-  const std::string& place() const { return place_; }
-
-  [[noreturn]] void misfit(const std::string& what) const {
-    throw Error("FER-NAT-004", place_ + ": " + what + ".");
-  }
+  using TensorOp::TensorOp;
 
   void expect_count(const std::vector<Spec>& inputs, size_t least, size_t most) const {
     if (inputs.size() < least || inputs.size() > most)
@@ -107,11 +100,8 @@ class KernelOp : public Op {
 
   // `infer` lets nothing through that a kernel refuses but for values.
   void require_ok(ferrule_status status) const {
-    if (status) throw Error("FER-NAT-008", place_ + ": " + ferrule_status_text(status) + ".");
+    if (status) refuse_value(ferrule_status_text(status));
   }
-
- private:
-  std::string place_;
 };
 
 }  // namespace ferrule::executor

@@ -36,6 +36,8 @@ ferrule_linear_spec read_spec(const Node& node) {
   spec.group = require_size(node, "group", node.integer("group", 0), 0);
   if (spec.input != FERRULE_INPUT_I8_STATIC) return spec;
   spec.input_scale = read_float(node, "input_scale");
+  if (!(spec.input_scale >= 1e-30f && spec.input_scale <= 1e30f))
+    node.refuse("`input_scale` is out of range");
   const int64_t zero = node.integer("input_zero");
   if (zero < -128 || zero > 127) node.refuse("`input_zero` is no int8");
   spec.input_zero = static_cast<int32_t>(zero);
