@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.native_codecs import hold_codecs
 from ferrule.converters.native_file import write_program
 from ferrule.converters.native_fuse import fuse
 from ferrule.converters.native_graph import CONSTANT, INPUT, STATE, Extent, Graph, Names, Node
@@ -40,9 +41,10 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     """
     names, entries, states = Names(), [], {}
     rows: dict[tuple[str, str], int] = {}
-    for name, captured in graphs.items():
-        program = _decompose(captured.program)
-        low = Lowering(program, captured)
+    notes: dict[str, None] = {}
+    for name, graph_of_torch in graphs.items():
+        captured = hold_codecs(graph_of_torch, expand, notes)
+        low = Lowering(_decompose(captured.program), captured)
         graph = low.graph()
         fuse(graph)
         names.symbols = low.symbols
@@ -68,6 +70,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
             OpRow(op, _UNIT, "our kernel", count, source, "measured") for (op, source), count in sorted(rows.items())
         ),
         weights=_stored(names.tensors),
+        notes=tuple(notes),
         tools=_tools(),
     )
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.native_graph import CONSTANT, Extent, Node, same_shape
+from ferrule.converters.native_graph import CONSTANT, Extent, Node, same_extent, same_shape
 
 if TYPE_CHECKING:
     from ferrule.converters.native import Lowering
@@ -314,8 +314,6 @@ def _coded_linear(
     }  # fmt: skip
     if ranges:
         attributes |= {"input_scale": float(ranges[0]), "input_zero": int(ranges[1])}
-    if bits not in (2, 4, 8):
-        raise Unsupported(f"weights of {bits} bits")
     return low.like("linear", fx, [x], **attributes)
 
 
@@ -328,8 +326,6 @@ def _embedding(low: Lowering, fx: Any, table: Node, indices: Node, *_: Any) -> N
 def _coded_embedding(
     low: Lowering, fx: Any, indices: Node, codes: Node, scales: Node, table: Any, bits: int, group: int
 ) -> Node:
-    if table is not None or bits != 8:
-        raise Unsupported(f"an embedding table of {bits} bits or with a palette")
     attributes = {"kind": "affine", "codes": low.tensor(codes), "scales": low.tensor(scales), "group": group}
     return low.like("embedding", fx, [low.cast(indices, "int64")], **attributes)
 
@@ -384,6 +380,8 @@ def _attention(
         raise Unsupported("attention over other than four axes")
     if not same_shape(k.shape, v.shape):
         raise Unsupported("attention whose values are not as wide as its keys")
+    if causal and not same_extent(q.shape[2], k.shape[2]):
+        raise Unsupported("causal attention of other numbers of queries than keys")
     width = q.shape[-1]
     attributes = {
         "heads": q.shape[1], "kv_heads": k.shape[1], "scale": scale or 1 / math.sqrt(width), "causal": bool(causal),
