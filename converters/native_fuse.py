@@ -85,7 +85,7 @@ def fold_channel_affine(graph: Graph) -> None:
         (x,), axis = node.inputs, node.attributes.get("axis", 1)
         scale, shift = node.attributes["scale"], node.attributes["shift"]
         plain = x.op == "conv" and x.attributes["kind"] == "float32" and "activation" not in x.attributes
-        if plain and uses[id(x)] == 1 and axis == len(node.shape) - 1:
+        if plain and uses.get(id(x)) == 1 and axis == len(node.shape) - 1:
             bias = x.attributes.get("bias")
             x.attributes["weight"] = x.attributes["weight"] * scale[:, None, None, None]
             x.attributes["bias"] = shift if bias is None else bias * scale + shift
@@ -122,16 +122,16 @@ def _match_attention(node: Node, uses: dict[int, int]) -> tuple[Node, Node, Node
     if node.op != "matmul" or len(node.shape) != 4 or node.attributes.get("transpose_b"):
         return None
     weights, v = node.inputs
-    if weights.op != "softmax" or uses[id(weights)] != 1:
+    if weights.op != "softmax" or uses.get(id(weights)) != 1:
         return None
     logits, mask, scale = weights.inputs[0], None, 1.0
-    if _is(logits, "add") and len(logits.inputs) == 2 and uses[id(logits)] == 1:
+    if _is(logits, "add") and len(logits.inputs) == 2 and uses.get(id(logits)) == 1:
         logits, mask = logits.inputs
-    while _is(logits, "mul", "div") and len(logits.inputs) == 1 and uses[id(logits)] == 1:
+    while _is(logits, "mul", "div") and len(logits.inputs) == 1 and uses.get(id(logits)) == 1:
         value = logits.attributes["value"]
         scale = scale * value if logits.attributes["fn"] == "mul" else scale / value
         logits = logits.inputs[0]
-    if logits.op != "matmul" or logits.attributes.get("transpose_b") or uses[id(logits)] != 1:
+    if logits.op != "matmul" or logits.attributes.get("transpose_b") or uses.get(id(logits)) != 1:
         return None
     q, turned = logits.inputs
     axes = turned.attributes["axes"] if turned.op == "permute" else []
@@ -170,7 +170,7 @@ def lay_out_attention(graph: Graph) -> None:
         if node.op != "permute" or node.attributes["axes"] != TOKENS_FIRST:
             continue
         attention = node.inputs[0]
-        if attention.op != "attention" or attention.attributes["layout"] != "bhsd" or uses[id(attention)] != 1:
+        if attention.op != "attention" or attention.attributes["layout"] != "bhsd" or uses.get(id(attention)) != 1:
             continue
         if not all(each.op == "permute" and each.attributes["axes"] == TOKENS_FIRST for each in attention.inputs[:3]):
             continue
@@ -188,9 +188,9 @@ def join_projections(graph: Graph) -> None:
         if node.op != "attention" or node.attributes["layout"] != "bshd":
             continue
         linears = [each.inputs[0] if each.op == "reshape" else each for each in node.inputs[:3]]
-        if not all(each.op == "linear" and _is_plain(each) and uses[id(each)] == 1 for each in linears):
+        if not all(each.op == "linear" and _is_plain(each) and uses.get(id(each)) == 1 for each in linears):
             continue
-        if any(each.op == "reshape" and uses[id(each)] != 1 for each in node.inputs[:3]):
+        if any(each.op == "reshape" and uses.get(id(each)) != 1 for each in node.inputs[:3]):
             continue
         first = linears[0]
         if not all(_joins(first, each) for each in linears[1:]):
@@ -230,7 +230,7 @@ def join_activations(graph: Graph) -> None:
     uses = graph.uses()
     for node in graph.nodes():
         x = node.inputs[0] if node.op == "activate" else node
-        if node.op != "activate" or x.op not in ("linear", "conv") or uses[id(x)] != 1 or len(x.inputs) != 1:
+        if node.op != "activate" or x.op not in ("linear", "conv") or uses.get(id(x)) != 1 or len(x.inputs) != 1:
             continue
         if x.attributes.get("activation") is None:
             x.attributes["activation"] = node.attributes["kind"]
@@ -244,7 +244,7 @@ def join_residuals(graph: Graph) -> None:
         if not _is(node, "add") or len(node.inputs) != 2 or not same_shape(*(each.shape for each in node.inputs)):
             continue
         for x, other in (node.inputs, node.inputs[::-1]):
-            if x.op in ("linear", "conv") and uses[id(x)] == 1 and len(x.inputs) == 1:
+            if x.op in ("linear", "conv") and uses.get(id(x)) == 1 and len(x.inputs) == 1:
                 joined = Node(x.op, [*x.inputs, other], {**x.attributes, "residual": True}, x.dtype, x.shape, x.source)
                 graph.exchange(node, joined)
                 break

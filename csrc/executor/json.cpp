@@ -7,6 +7,33 @@
 
 namespace ferrule::executor {
 
+namespace {
+
+// Bytes that follow the first of a character, and the bits of it that count; false for what starts none.
+bool read_lead(unsigned char lead, int* rest, uint32_t* code) {
+  *rest = lead < 0x80 ? 0 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
+  *code = lead & (lead < 0x80 ? 0x7F : 0x3F >> *rest);
+  return lead < 0x80 || (lead >= 0xC2 && lead < 0xF5);
+}
+
+bool is_utf8(std::string_view text) {
+  static constexpr uint32_t kSmallest[] = {0, 0x80, 0x800, 0x10000};
+  for (size_t i = 0; i < text.size(); ++i) {
+    int rest = 0;
+    uint32_t code = 0;
+    if (!read_lead(static_cast<unsigned char>(text[i]), &rest, &code)) return false;
+    for (int n = 0; n < rest; ++n) {
+      const auto next = static_cast<unsigned char>(++i < text.size() ? text[i] : 0);
+      if (next >> 6 != 2) return false;
+      code = code << 6 | (next & 0x3F);
+    }
+    if (code < kSmallest[rest] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 class JsonReader {
  public:
   explicit JsonReader(std::string_view text) : text_(text) {}
@@ -196,6 +223,7 @@ class JsonReader {
       if (at_ >= text_.size()) fail("'\"'");
       const char c = text_[at_];
       if (c == '"') {
+        if (!is_utf8(text)) fail("a text in UTF-8");
         ++at_;
         return text;
       }
