@@ -39,6 +39,7 @@ bool conv_op_passes();
 bool conv_depthwise_op_passes();
 bool embedding_op_passes();
 bool executor_tensors_pass();
+bool executor_files_pass();
 bool executor_kernels_pass();
 bool hadamard_op_passes();
 bool layer_norm_op_passes();
@@ -62,6 +63,7 @@ const Part kParts[] = {
     {"conv_depthwise_op", conv_depthwise_op_passes},
     {"embedding_op", embedding_op_passes},
     {"executor_tensors", executor_tensors_pass},
+    {"executor_files", executor_files_pass},
     {"executor_kernels", executor_kernels_pass},
     {"hadamard_op", hadamard_op_passes},
     {"layer_norm_op", layer_norm_op_passes},
