@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.decompositions import functionalize, simplify
 from ferrule.converters.native_codecs import hold_codecs
 from ferrule.converters.native_file import write_program
 from ferrule.converters.native_fuse import fuse
@@ -39,7 +40,8 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     The device makes no difference: weights are packed for its instruction set when the file is opened. Raises
     LoweringError: FER-LOW-001 an op that the executor lacks, FER-LOW-002 a codec that it has no kernel for.
     """
-    names, entries, states = Names(), [], {}
+    names, entries = Names(), []
+    states: dict[str, Any] = {}
     rows: dict[tuple[str, str], int] = {}
     notes: dict[str, None] = {}
     for name, graph_of_torch in graphs.items():
@@ -80,13 +82,20 @@ def _decompose(program: ExportedProgram) -> ExportedProgram:
     from torch._decomp import core_aten_decompositions
 
     known = core_aten_decompositions()
+    if any(n.op == "call_function" and _writes(n) for n in program.graph.nodes):
+        program = functionalize(program)
     for _ in range(4):
         lacking = {n.target for n in program.graph.nodes if n.op == "call_function" and _name(n) not in OPS}
         table = {op: known[op] for op in lacking if op in known}
         if not table:
             break
-        program = program.run_decompositions(table)
+        program = simplify(program, table)
     return program
+
+
+def _writes(fx: Any) -> bool:
+    """Whether the op writes to one of its arguments."""
+    return bool(getattr(getattr(fx.target, "_schema", None), "is_mutable", False))
 
 
 def _name(fx: Any) -> str:
@@ -131,7 +140,7 @@ class Lowering:
         graph.outputs = [(s.name, n) for s, n in zip(self.captured.signature.outputs, outputs, strict=True)]
         return graph
 
-    def _placeholder(self, fx: Any, graph: Graph, specs: Any) -> Node:
+    def _placeholder(self, fx: Any, graph: Graph, specs: Any) -> Node | None:
         signature = self.program.graph_signature
         buffers = {**signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
         if fx.name in signature.inputs_to_parameters:
@@ -141,6 +150,8 @@ class Lowering:
             if path in signature.buffers_to_mutate.values():
                 return self._state(path)
             return self.constant(self._tensor(path))
+        if fx.name not in signature.user_inputs:  # a token that orders effects
+            return None
         spec = next(specs)
         value = fx.meta["val"]
         for axis, size in zip(spec.shape, value.shape, strict=True):

@@ -92,7 +92,7 @@ class Graph:
     def to_json(self, name: str, dims: Sequence[Mapping[str, Any]], names: Names) -> dict[str, Any]:
         """What csrc/executor/graph.h reads; `names` gives names to tensors and symbols."""
         numbers = {id(node): number for number, node in enumerate(self.inputs)}
-        nodes = []
+        nodes: list[dict[str, Any]] = []
         for node in self.nodes():
             if not node.is_computed:
                 continue

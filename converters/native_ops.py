@@ -71,6 +71,17 @@ def _expand(low: Lowering, fx: Any, x: Node, *_: Any, **__: Any) -> Node:
     return x if same_shape(x.shape, shape) else low.make("expand", [x], x.dtype, shape, shape=list(shape))
 
 
+def _repeat(low: Lowering, fx: Any, x: Node, counts: Sequence[Any]) -> Node:
+    x = _view(low, x, (1,) * (len(counts) - len(x.shape)) + tuple(x.shape))
+    for axis, count in enumerate(counts):
+        if not isinstance(count, int):
+            raise Unsupported("a number of repetitions that depends on lengths")
+        if count != 1:
+            shape = (*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :])
+            x = low.make("concat", [x] * count, x.dtype, shape, axis=axis) if count else low.filled(fx, 0)
+    return x
+
+
 def _slice_node(
     low: Lowering, x: Node, axis: int, start: Extent, end: Extent, shape: Sequence[Extent], step: int = 1
 ) -> Node:
@@ -355,6 +366,7 @@ def _gather(low: Lowering, fx: Any, x: Node, axis: int, indices: Node, **_: Any)
 
 def _arange(low: Lowering, fx: Any, *bounds: Any, **_: Any) -> Node:
     start, end, step = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
+    start, end, step = (int(b) if isinstance(b, float) and b.is_integer() else b for b in (start, end, step))
     if not isinstance(step, int) or isinstance(start, float) or isinstance(end, float):
         raise Unsupported("a range of fractions")
     return low.like("range", fx, [], start=start, end=end, step=step, dtype=low.dtype(fx))
@@ -505,6 +517,7 @@ OPS: dict[str, Maker] = {
     "aten.expand": _expand,
     "aten.broadcast_to": _expand,
     "aten.expand_as": _expand,
+    "aten.repeat": _repeat,
     "aten.slice": _slice,
     "aten.narrow": _narrow,
     "aten.select": _select,
