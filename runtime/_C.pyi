@@ -42,8 +42,8 @@ class ProgramError(RuntimeError):
     """FER-NAT: a native program that cannot be opened or run; the text begins with the code (docs/errors.md)."""
 
 class Program:
-    """A lowered model, an artefact of the target native: a file that is read and checked whole, its weights packed for this
-    processor. A second thread that runs it meanwhile is refused (FER-NAT-007): open one for each."""
+    """A lowered model, an artefact of the target native: a file that is read and checked whole, its weights packed for
+    this processor. A second thread that runs it meanwhile is refused (FER-NAT-007): open one for each."""
 
     def __init__(self, path: str, threads: int = 1) -> None:
         """threads: 1 to 1024, the calling one counted in. Raises ProgramError FER-NAT-001 to -003, -006."""
