@@ -49,7 +49,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "arithmetic": lambda x: (x + 1) * x - 2 / (x * x + 3) + x.abs().sqrt() + x.exp().clamp(max=2.0) - x.neg() ** 2,
     "unary": lambda x: torch.stack([x.sin(), x.cos(), x.tanh(), x.sigmoid(), x.erf(), x.floor(), x.round()], 1),
     "activations": lambda x: functional.gelu(x) + functional.gelu(x, approximate="tanh") + functional.silu(x),
-    "hard_activations": lambda x: x.relu() + functional.relu6(3 * x) * functional.hardswish(x) + functional.hardsigmoid(x),
+    "hard_activations": lambda x: functional.relu6(3 * x) + functional.hardswish(x) + functional.hardsigmoid(x.relu()),
     "comparison": lambda x: torch.where((x > 0.5) | (x < -0.5) & (x != 0), x, x * 0.1),
     "mask": lambda x: x.masked_fill(x > 1, float("-inf")).softmax(-1).masked_fill(x > 10, 0.0),
     "reductions": lambda x: (x.mean(1), x.sum((1, 2)), x.amax(-1, keepdim=True), x.amin(1), (x > 2).any(1)),
