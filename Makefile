@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 JOBS ?= 2
 BIN := .venv/bin
-NATIVE := CMakeLists.txt $(shell find csrc cmake -type f)
+NATIVE := CMakeLists.txt $(shell find csrc cmake examples/native -type f)
 
 .PHONY: .venv demo zoo test lint dist clean test-native test-arm test-sanitize bench-arm lib-macos
 .DELETE_ON_ERROR:
@@ -65,6 +65,7 @@ check = @seq $(SHARES) | xargs -P $(JOBS) -I {} \
 test-native:
 	$(call build,build-native)
 	$(call check,build-native/ferrule_tests,10000)
+	build-native/ferrule_example
 
 # The two older CPUs lack i8mm, and i8mm and dotprod: what is left must be chosen and must run there.
 test-arm:
@@ -74,6 +75,7 @@ test-arm:
 	$(call check,$(QEMU) -cpu max build-arm/ferrule_tests --active i8mm,10000)
 	$(call check,$(QEMU) -cpu cortex-a76 build-arm/ferrule_tests --active dotprod,100)
 	$(call check,$(QEMU) -cpu cortex-a53 build-arm/ferrule_tests --active neon,100)
+	$(QEMU) -cpu cortex-a76 build-arm/ferrule_example
 
 # Instruction counts and modelled cycles. UPDATE=1 keeps the new figures in docs/results/arm.json.
 bench-arm:

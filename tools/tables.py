@@ -1,6 +1,6 @@
 """Write the generated tables of README.md (techniques, targets, devices, the demo's as printed) and docs/kernels.md.
 
-    python tools/tables.py            # techniques, targets, devices, kernels from the code
+    python tools/tables.py            # techniques, targets, devices, kernels from the code, speeds from docs/results
     python tools/tables.py demo.txt   # and the demo's table, from the saved output of `make demo`
 
 Each table stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test asserts that the file is what this writes.
@@ -8,10 +8,12 @@ Each table stands between `<!-- NAME -->` and `<!-- /NAME -->`; a test asserts t
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from ferrule.catalog import TECHNIQUES
 from ferrule.converters import ALIASES, TARGETS
@@ -20,6 +22,7 @@ from ferrule.device_profiles import load, names
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 KERNELS = ROOT / "docs" / "kernels.md"
+SPEEDS = ROOT / "docs" / "results" / "kernels.json"
 ISAS = ("scalar", "avx2", "avx512", "neon", "dotprod", "i8mm")
 
 
@@ -66,6 +69,29 @@ def kernels_table() -> str:
     return "\n".join(lines)
 
 
+def speeds_table() -> str:
+    """A row for each case of docs/results/kernels.json: our time, its share of the limit, and the fastest peer."""
+    cases: dict[tuple[str, str, str], dict[int, list[dict[str, Any]]]] = {}
+    for row in json.loads(SPEEDS.read_text())["rows"]:
+        case = cases.setdefault((row["op"], row["shape"], row["dtype"]), {})
+        case.setdefault(row["threads"], []).append(row)
+    counts = sorted({count for case in cases.values() for count in case})
+    heads = "".join(f" {count} T, us | share | fastest peer |" for count in counts)
+    lines = [f"| work | dtype |{heads}", "|---|---|" + "--:|--:|---|" * len(counts)]
+    for (op, shape, dtype), case in cases.items():
+        cells = "".join(_speed_cells(case[count]) for count in counts)
+        lines.append(f"| `{op}` {shape} | {dtype} |{cells}")
+    return "\n".join(lines)
+
+
+def _speed_cells(rows: list[dict[str, Any]]) -> str:
+    peers = [row for row in rows if row["peer"] and not row["peer"].startswith("ferrule")]
+    nearest = min(peers, key=lambda row: float(row["ratio"]), default=None)
+    told = f"{nearest['ratio']:.2f} x {nearest['peer']}" if nearest else ""
+    time = rows[0]["ours_us"]
+    return f" {time:.{1 if time < 1000 else 0}f} | {rows[0]['roofline_share']:.2f} | {told} |"
+
+
 def fill(text: str, name: str, table: str) -> str:
     """The text with the block `name` replaced."""
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -86,8 +112,8 @@ def render(text: str) -> str:
 
 
 def render_kernels(text: str) -> str:
-    """docs/kernels.md with its table of kernels."""
-    return fill(text, "kernels", kernels_table())
+    """docs/kernels.md with its tables of kernels and of speeds."""
+    return fill(fill(text, "kernels", kernels_table()), "speeds", speeds_table())
 
 
 if __name__ == "__main__":

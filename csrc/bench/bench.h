@@ -26,6 +26,10 @@ class Bench {
       : op_(op), isa_(isa), once_(once), seconds_(seconds) {}
 
   const char* isa() const { return isa_; }
+  bool counts() const { return once_; }
+  // Whether work of this size is left out: where instructions are counted, the large shapes would take
+  // minutes.
+  bool skips(const Work& work) const;
 
   // Times body(round); `round` counts up, so that the body can go through several copies of its weights.
   void time(const std::string& shape, const Work& work, const std::function<void(size_t round)>& body);

@@ -35,6 +35,9 @@ const Shape kShapes[] = {{1, 2048, 2048},   {1, 2048, 8192},  {4, 2048, 2048},
 
 // Copies of one packed layer that take turns, so that the weights come from the third-level cache.
 void time_layer(Bench& bench, const Layer& layer, const Shape& shape, ferrule_pool* pool) {
+  Work work;
+  work.int8_ops = 2.0 * static_cast<double>(shape.m * shape.k * shape.n);
+  if (bench.skips(work)) return;
   ferrule_linear_spec spec = {};
   spec.weight = layer.weight;
   spec.input = FERRULE_INPUT_I8_DYNAMIC;
@@ -69,8 +72,6 @@ void time_layer(Bench& bench, const Layer& layer, const Shape& shape, ferrule_po
   ferrule_linear_args args = {arena.memory,  bytes,   input.data(), shape.k,
                               output.data(), shape.n, shape.m,      {}};
   if (layer.epilogue != 0) args.epilogue.activation = FERRULE_ACTIVATION_GELU;
-  Work work;
-  work.int8_ops = 2.0 * static_cast<double>(shape.m * shape.k * shape.n);
   if (shape.m < 8) work.bytes = static_cast<double>(bytes);
   const std::string name = std::string(layer.name) + " " + std::to_string(shape.m) + " x " +
                            std::to_string(shape.k) + " x " + std::to_string(shape.n) + " T" +
@@ -86,7 +87,8 @@ void time_layer(Bench& bench, const Layer& layer, const Shape& shape, ferrule_po
 }  // namespace
 
 void bench_linear(Bench& bench) {
-  ferrule_pool* pool = ferrule_pool_create(std::thread::hardware_concurrency());
+  // Threads that wait for each other never take the same number of instructions.
+  ferrule_pool* pool = ferrule_pool_create(bench.counts() ? 1 : std::thread::hardware_concurrency());
   for (const Layer& layer : kLayers) {
     for (const Shape& shape : kShapes) {
       time_layer(bench, layer, shape, nullptr);
