@@ -31,6 +31,7 @@ __all__ = [
     "distances",
     "for_executorch",
     "for_litert",
+    "functionalize",
     "running_product",
     "search",
     "simplify",
@@ -42,12 +43,19 @@ __all__ = [
 def simplify(program: ExportedProgram, table: Mapping[Any, Callable[..., Any]]) -> ExportedProgram:
     """The program with those ops of the table that it has decomposed; one that has none comes back as it is."""
     found = {node.target for node in program.graph.nodes if node.op == "call_function"} & set(table)
-    if not found:
-        return program
+    return _decomposed(program, {op: table[op] for op in table if op in found}) if found else program
+
+
+def functionalize(program: ExportedProgram) -> ExportedProgram:
+    """The program without ops that write to their arguments; buffers that are written become outputs."""
+    return _decomposed(program, {})
+
+
+def _decomposed(program: ExportedProgram, table: dict[Any, Callable[..., Any]]) -> ExportedProgram:
     with warnings.catch_warnings():
         # A remark of torch's on its own code, which no user can heed.
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
-        return program.run_decompositions({op: table[op] for op in table if op in found})
+        return program.run_decompositions(table)
 
 
 def for_litert() -> dict[Any, Callable[..., Any]]:

@@ -38,6 +38,35 @@ class KernelTypeError(TypeError):
 class KernelValueError(ValueError):
     """FER-KER-002 shape, -003 memory layout, -004 value, -005 isa, -006 FERRULE_ISA, -007 size, -008 packed weights."""
 
+class ProgramError(RuntimeError):
+    """FER-NAT: a native program that cannot be opened or run; the text begins with the code (docs/errors.md)."""
+
+class Program:
+    """A lowered model, an artefact of the target native: a file that is read and checked whole, its weights packed for
+    this processor. A second thread that runs it meanwhile is refused (FER-NAT-007): open one for each."""
+
+    def __init__(self, path: str, threads: int = 1) -> None:
+        """threads: 1 to 1024, the calling one counted in. Raises ProgramError FER-NAT-001 to -003, -006."""
+
+    @property
+    def entries(self) -> dict[str, tuple[list[str], list[str]]]:
+        """Entry point -> names of its inputs and of its outputs, in order."""
+
+    def run(self, entry: str, inputs: Sequence[_Tensor]) -> list[NDArray[Any]]:
+        """The outputs, new arrays. inputs: contiguous, in order. Raises ProgramError FER-NAT-004 to -008."""
+
+    def profile(self, entry: str, inputs: Sequence[_Tensor]) -> tuple[list[NDArray[Any]], list[tuple[str, str, float]]]:
+        """The outputs, and (op, op with source line, seconds) of every step in the order in which they ran."""
+
+    def memory(self, entry: str) -> dict[str, int]:
+        """Bytes of the last run: `values`, what the plan takes; `live`, the most that is alive at once; `scratch`."""
+
+    def reset(self) -> None:
+        """Put all states back to their first values."""
+
+    def close(self) -> None:
+        """Free the program, after a call that is at work."""
+
 class Pool:
     """Threads that run kernels. May be shared by callers: one that finds it at work computes alone. Use it as a context
     manager, or `close` it; the last reference ends its threads as well. A forked child must make its own."""
@@ -624,3 +653,6 @@ def quantize_kv(
     multiple of 16, or 0 for the whole head. symmetric: no offsets, 8 bits only. clip: above 0, at most 1: ranges are
     cut to that share of the greatest values. `out`, `scales` and `offsets` may be slices of a longer cache.
     """
+
+def checksum(bytes: Buffer) -> int:
+    """Of an array in the file of a program, as csrc/executor/checksum.h defines it; contiguous memory, any dtype."""

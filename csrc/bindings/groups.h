@@ -16,6 +16,7 @@ void bind_packed_conv(pybind11::module_& module);
 void bind_peak(pybind11::module_& module);
 void bind_pool(pybind11::module_& module);
 void bind_pooling(pybind11::module_& module);
+void bind_program(pybind11::module_& module);
 void bind_quantize(pybind11::module_& module);
 void bind_rope(pybind11::module_& module);
 void bind_special(pybind11::module_& module);

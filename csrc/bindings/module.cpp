@@ -46,6 +46,7 @@ PYBIND11_MODULE(_C, module) {
   fb::bind_peak(module);
   fb::bind_pool(module);
   fb::bind_pooling(module);
+  fb::bind_program(module);
   fb::bind_quantize(module);
   fb::bind_rope(module);
   fb::bind_special(module);

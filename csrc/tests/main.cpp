@@ -38,6 +38,9 @@ bool conv_depthwise_i8_op_passes();
 bool conv_op_passes();
 bool conv_depthwise_op_passes();
 bool embedding_op_passes();
+bool executor_tensors_pass();
+bool executor_files_pass();
+bool executor_kernels_pass();
 bool hadamard_op_passes();
 bool layer_norm_op_passes();
 bool linear_op_passes();
@@ -59,6 +62,9 @@ const Part kParts[] = {
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
     {"embedding_op", embedding_op_passes},
+    {"executor_tensors", executor_tensors_pass},
+    {"executor_files", executor_files_pass},
+    {"executor_kernels", executor_kernels_pass},
     {"hadamard_op", hadamard_op_passes},
     {"layer_norm_op", layer_norm_op_passes},
     {"linear_op", linear_op_passes},

@@ -1,0 +1,52 @@
+"""The file of a native program: safetensors, with the graph as an array of its own and a checksum of each array.
+
+csrc/executor/file.h reads it. The bytes depend on the graph and its tensors alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["FORMAT", "GRAPH", "write_program"]
+
+FORMAT = "ferrule-program-1"
+GRAPH = "program.json"
+ALIGNMENT = 64
+_DTYPES = {"float32": "F32", "int64": "I64", "int32": "I32", "bool": "BOOL", "int8": "I8", "uint8": "U8"}
+
+
+def write_program(path: Path, graph: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write beside its place, then rename. tensors: those that the graph names, of the dtypes that programs have."""
+    from ferrule.runtime._C import checksum
+
+    arrays: dict[str, Any] = {GRAPH: memoryview(json.dumps(graph, separators=(",", ":")).encode())}
+    arrays |= {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items()}
+    header: dict[str, Any] = {}
+    sums = {"format": FORMAT}
+    offset = 0
+    for name, array in arrays.items():
+        dtype, shape = ("U8", [array.nbytes]) if name == GRAPH else (_DTYPES[array.dtype.name], list(array.shape))
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + array.nbytes]}
+        sums[name] = f"{checksum(array):016x}"
+        offset += array.nbytes
+    text = json.dumps({"__metadata__": sums, **header}, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    handle, partial = tempfile.mkstemp(prefix=".ferrule-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for array in arrays.values():
+                file.write(array)
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,109 @@
+// What the ops that run the kernels of ferrule/*.h share: reading their attributes, checking their inputs.
+#ifndef FERRULE_EXECUTOR_OPS_KERNEL_OP_H
+#define FERRULE_EXECUTOR_OPS_KERNEL_OP_H
+
+#include <float.h>
+#include <math.h>
+
+#include <string>
+#include <vector>
+
+#include "executor/ops/tensor.h"
+#include "ferrule/gemm.h"
+#include "ferrule/status.h"
+
+namespace ferrule::executor {
+
+// A word that an attribute may be, and what it stands for.
+struct Word {
+  const char* name;
+  int value;
+};
+
+template <size_t N>
+int read_word(const Node& node, const char* attribute, const Word (&words)[N]) {
+  const std::string& found = node.text(attribute);
+  for (const Word& word : words) {
+    if (found == word.name) return word.value;
+  }
+  node.refuse("`" + std::string(attribute) + "` is " + found);
+}
+
+inline ferrule_activation read_activation(const Node& node) {
+  constexpr Word kActivations[] = {
+      {"relu", FERRULE_ACTIVATION_RELU},           {"gelu", FERRULE_ACTIVATION_GELU},
+      {"gelu_tanh", FERRULE_ACTIVATION_GELU_TANH}, {"silu", FERRULE_ACTIVATION_SILU},
+      {"relu6", FERRULE_ACTIVATION_RELU6},         {"hard_swish", FERRULE_ACTIVATION_HARD_SWISH}};
+  if (!node.has("activation")) return FERRULE_ACTIVATION_NONE;
+  return static_cast<ferrule_activation>(read_word(node, "activation", kActivations));
+}
+
+// A number as float32, finite.
+inline float read_float(const Node& node, const char* attribute) {
+  const double value = node.number(attribute);
+  if (!(fabs(value) <= FLT_MAX)) node.refuse("`" + std::string(attribute) + "` is no finite float32");
+  return static_cast<float>(value);
+}
+
+// A whole number of [least, INT32_MAX].
+inline size_t require_size(const Node& node, const char* attribute, int64_t value, int64_t least) {
+  if (value < least || value > INT32_MAX) node.refuse("`" + std::string(attribute) + "` is out of range");
+  return static_cast<size_t>(value);
+}
+
+inline std::vector<size_t> read_sizes(const Node& node, const char* attribute, size_t count, int64_t least) {
+  std::vector<size_t> sizes;
+  for (const int64_t value : node.integers(attribute))
+    sizes.push_back(require_size(node, attribute, value, least));
+  if (sizes.size() != count)
+    node.refuse("`" + std::string(attribute) + "` must have " + std::to_string(count) + " numbers");
+  return sizes;
+}
+
+// Refuses the node where its kernel takes no such weights.
+inline void require_packed(const Node& node, ferrule_status status) {
+  if (status) {
+    node.refuse("its kernel refuses the weights: " + std::string(ferrule_status_text(status)) + " (" +
+                ferrule_status_code(status) + ")");
+  }
+}
+
+// Product of all axes but the last.
+inline size_t row_count(const Shape& shape) {
+  size_t rows = 1;
+  for (size_t axis = 0; axis + 1 < shape.rank; ++axis) rows *= shape[axis];
+  return rows;
+}
+
+class KernelOp : public TensorOp {
+ protected:
+  using TensorOp::TensorOp;
+
+  void expect_count(const std::vector<Spec>& inputs, size_t least, size_t most) const {
+    if (inputs.size() < least || inputs.size() > most)
+      misfit("it takes " + std::to_string(most) + " inputs, not " + std::to_string(inputs.size()));
+  }
+
+  void expect_floats(const Spec& input, size_t least_rank) const {
+    if (input.dtype != Dtype::kFloat32 || input.shape.rank < least_rank) {
+      misfit("an input is " + std::string(name_of(input.dtype)) + " " + input.shape.text() +
+             " where float32 of at least " + std::to_string(least_rank) + " axes is needed");
+    }
+  }
+
+  void expect_shape(const Spec& input, const Shape& shape) const {
+    if (input.dtype != Dtype::kFloat32 || input.shape != shape) {
+      misfit("an input is " + std::string(name_of(input.dtype)) + " " + input.shape.text() +
+             " where float32 " + shape.text() + " is needed");
+    }
+  }
+
+  // `infer` lets nothing through that a kernel refuses but for values.
+  void require_ok(ferrule_status status) const {
+    if (status) refuse_value(ferrule_status_text(status));
+  }
+};
+
+}  // namespace ferrule::executor
+
+#endif

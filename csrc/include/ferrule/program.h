@@ -1,0 +1,67 @@
+#ifndef FERRULE_PROGRAM_H
+#define FERRULE_PROGRAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A lowered model: a file of the target `native`, opened once and run any number of times. Not for use by two
+ * threads at a time: the second is refused (FER-NAT-007). */
+typedef struct ferrule_program ferrule_program;
+
+typedef enum ferrule_dtype {
+  FERRULE_FLOAT32 = 0,
+  FERRULE_INT64,
+  FERRULE_INT32,
+  FERRULE_BOOL, /* one byte, 0 or 1 */
+  FERRULE_INT8,
+  FERRULE_UINT8
+} ferrule_dtype;
+
+#define FERRULE_MOST_RANK 8
+
+/* Contiguous, in row-major order. */
+typedef struct ferrule_array {
+  ferrule_dtype dtype;
+  size_t rank;
+  size_t dims[FERRULE_MOST_RANK];
+  void* data;
+} ferrule_array;
+
+/* What went wrong: a stable code (docs/errors.md), and a sentence that says what was found and what is
+ * needed. */
+typedef struct ferrule_error {
+  char code[16];
+  char text[512];
+} ferrule_error;
+
+/* Reads the file, checks all of it, and packs its weights for this CPU. threads: of the program, the calling
+ * one counted in. NULL on failure, with `error` filled where it is not NULL; nothing is left behind. */
+ferrule_program* ferrule_open(const char* path, size_t threads, ferrule_error* error);
+void ferrule_close(ferrule_program* program); /* NULL is fine; not while it runs */
+
+size_t ferrule_entry_count(const ferrule_program* program);
+const char* ferrule_entry_name(const ferrule_program* program, size_t entry);
+size_t ferrule_input_count(const ferrule_program* program, size_t entry);
+size_t ferrule_output_count(const ferrule_program* program, size_t entry);
+const char* ferrule_input_name(const ferrule_program* program, size_t entry, size_t input);
+const char* ferrule_output_name(const ferrule_program* program, size_t entry, size_t output);
+
+/* Runs entry point number `entry`. inputs: in the order of the program; they are read only. outputs: room for
+ * as many as the entry point has; they are filled and point into the program's memory, which holds until its
+ * next run or its end. Returns 1, or 0 with `error` filled where it is not NULL. States are as before where
+ * it fails. */
+int ferrule_run(ferrule_program* program, size_t entry, const ferrule_array* inputs, size_t input_count,
+                ferrule_array* outputs, size_t output_count, ferrule_error* error);
+
+/* Puts all states back to their first values. */
+int ferrule_reset(ferrule_program* program, ferrule_error* error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
