@@ -654,5 +654,5 @@ def quantize_kv(
     cut to that share of the greatest values. `out`, `scales` and `offsets` may be slices of a longer cache.
     """
 
-def checksum(bytes: Buffer) -> int:
+def checksum(bytes: _Tensor) -> int:
     """Of an array in the file of a program, as csrc/executor/checksum.h defines it; contiguous memory, any dtype."""

@@ -18,6 +18,9 @@ using executor::Array;
 using executor::Error;
 using executor::Program;
 
+constexpr Dtypes kStored = {Dtype::kFloat32, Dtype::kInt64, Dtype::kInt32,
+                            Dtype::kBool,    Dtype::kInt8,  Dtype::kUint8};
+
 // Python sees it as ProgramError; the text begins with the code.
 struct ProgramRefused : std::runtime_error {
   explicit ProgramRefused(const Error& error)
@@ -131,9 +134,7 @@ class NativeProgram {
     std::vector<Tensor> held;
     std::vector<Array> arrays;
     for (const auto& value : inputs) {
-      held.push_back(Tensor::read(
-          py::reinterpret_borrow<py::object>(value), "input",
-          {Dtype::kFloat32, Dtype::kInt64, Dtype::kInt32, Dtype::kBool, Dtype::kInt8, Dtype::kUint8}));
+      held.push_back(Tensor::read(py::reinterpret_borrow<py::object>(value), "input", kStored));
       held.back().require_contiguous();
       Array array = {{executor_dtype(held.back().dtype()), {}}, held.back().data<void>()};
       for (const size_t size : held.back().shape()) array.spec.shape.push(size);
@@ -164,9 +165,10 @@ void bind_program(py::module_& module) {
   py::register_exception<ProgramRefused>(module, "ProgramError", PyExc_RuntimeError);
   module.def(
       "checksum",
-      [](const py::buffer& bytes) {
-        const py::buffer_info view = bytes.request();
-        return executor::checksum(view.ptr, static_cast<size_t>(view.size * view.itemsize));
+      [](const py::object& bytes) {
+        const Tensor array = Tensor::read(bytes, "bytes", kStored);
+        array.require_contiguous();
+        return executor::checksum(array.data<void>(), array.count() * size_of(array.dtype()));
       },
       "Checksum of an array in the file of a program.", py::arg("bytes"));
   py::class_<NativeProgram>(module, "Program", "A lowered model: an artefact of the target native.")
