@@ -115,7 +115,8 @@ class Lowering:
         self.symbols: dict[Any, str] = {}
         self._made: dict[Any, Any] = {}
         self._source = ""
-        self._constants: dict[int, Node] = {}
+        self._constants: dict[int, tuple[Tensor, Node]] = {}  # with the tensor, so that no other gets its id
+        self._states: dict[str, Node] = {}
 
     def graph(self) -> Graph:
         """Every node in turn. Raises LoweringError FER-LOW-001."""
@@ -167,11 +168,10 @@ class Lowering:
         return found
 
     def _state(self, path: str) -> Node:
-        key = hash(("state", path))
-        if key not in self._constants:
+        if path not in self._states:
             node = self.constant(self._tensor(path))
-            self._constants[key] = Node(STATE, [], {}, node.dtype, node.shape, tensor=node.tensor, name=path)
-        return self._constants[key]
+            self._states[path] = Node(STATE, [], {}, node.dtype, node.shape, tensor=node.tensor, name=path)
+        return self._states[path]
 
     def _call(self, fx: Any) -> Any:
         value = fx.meta.get("val")
@@ -241,8 +241,9 @@ class Lowering:
         if name not in _DTYPES:
             raise LoweringError("FER-LOW-001", f"A weight is {name}; native programs hold {', '.join(_DTYPES)}.")
         if id(tensor) not in self._constants:
-            self._constants[id(tensor)] = Node(CONSTANT, [], {}, name, tuple(tensor.shape), tensor=tensor.detach())
-        return self._constants[id(tensor)]
+            node = Node(CONSTANT, [], {}, name, tuple(tensor.shape), tensor=tensor.detach())
+            self._constants[id(tensor)] = tensor, node
+        return self._constants[id(tensor)][1]
 
     def tensor(self, node: Any) -> Any:
         """The tensor of a constant; None for None. Raises Unsupported for what is computed."""
