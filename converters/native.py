@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.decompositions import functionalize, simplify
 from ferrule.converters.native_codecs import hold_codecs
-from ferrule.converters.native_file import write_program
+from ferrule.converters.native_file import DTYPES, write_program
 from ferrule.converters.native_fuse import fuse
 from ferrule.converters.native_graph import CONSTANT, INPUT, STATE, Extent, Graph, Names, Node
 from ferrule.converters.native_ops import OPS, Unsupported
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["FILE", "Lowering", "lower"]
 
 FILE = "model.safetensors"
-_DTYPES = ("float32", "int64", "int32", "bool", "int8", "uint8")
 _UNIT = "cpu:ferrule"
 
 
@@ -223,7 +222,7 @@ class Lowering:
 
     def _dtype(self, value: Any, fx: Any) -> str:
         name = str(value.dtype).removeprefix("torch.")
-        if name not in _DTYPES:
+        if name not in DTYPES:
             self._refuse(fx, f"of dtype {name}, which native programs lack")
         return name
 
@@ -238,8 +237,8 @@ class Lowering:
     def constant(self, tensor: Tensor) -> Node:
         """A node that holds a tensor, one for each tensor."""
         name = str(tensor.dtype).removeprefix("torch.")
-        if name not in _DTYPES:
-            raise LoweringError("FER-LOW-001", f"A weight is {name}; native programs hold {', '.join(_DTYPES)}.")
+        if name not in DTYPES:
+            raise LoweringError("FER-LOW-001", f"A weight is {name}; native programs hold {', '.join(DTYPES)}.")
         if id(tensor) not in self._constants:
             node = Node(CONSTANT, [], {}, name, tuple(tensor.shape), tensor=tensor.detach())
             self._constants[id(tensor)] = tensor, node
@@ -269,7 +268,7 @@ class Lowering:
 
     def common(self, a: Node, b: Node) -> str:
         """The dtype in which two are compared."""
-        return next(dtype for dtype in _DTYPES if dtype in (a.dtype, b.dtype))
+        return next(dtype for dtype in DTYPES if dtype in (a.dtype, b.dtype))
 
     def filled(self, fx: Any, value: Any) -> Node:
         """An array of one value."""

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FORMAT", "GRAPH", "write_program"]
+__all__ = ["DTYPES", "FORMAT", "GRAPH", "write_program"]
 
 FORMAT = "ferrule-program-1"
 GRAPH = "program.json"
 ALIGNMENT = 64
-_DTYPES = {"float32": "F32", "int64": "I64", "int32": "I32", "bool": "BOOL", "int8": "I8", "uint8": "U8"}
+DTYPES = {"float32": "F32", "int64": "I64", "int32": "I32", "bool": "BOOL", "int8": "I8", "uint8": "U8"}
+"""Those that programs have, as numpy names them, the widest first -> as safetensors does."""
 
 
 def write_program(path: Path, graph: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -33,7 +34,7 @@ def write_program(path: Path, graph: Mapping[str, Any], tensors: Mapping[str, Te
     sums = {"format": FORMAT}
     offset = 0
     for name, array in arrays.items():
-        dtype, shape = ("U8", [array.nbytes]) if name == GRAPH else (_DTYPES[array.dtype.name], list(array.shape))
+        dtype, shape = ("U8", [array.nbytes]) if name == GRAPH else (DTYPES[array.dtype.name], list(array.shape))
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + array.nbytes]}
         sums[name] = f"{checksum(array):016x}"
         offset += array.nbytes

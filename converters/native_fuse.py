@@ -15,7 +15,7 @@ __all__ = ["PASSES", "fuse"]
 
 
 def fuse(graph: Graph) -> None:
-    """Run all passes, and those that only simplify once more after the others."""
+    """Run all passes in their order."""
     for each in PASSES:
         each(graph)
 

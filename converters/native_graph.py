@@ -102,13 +102,12 @@ class Graph:
                 told["source"] = node.source
             numbers[id(node)] = len(self.inputs) + len(nodes)
             nodes.append(told)
-        for index, (label, node) in enumerate(self.outputs):
+        for _, node in self.outputs:
             if id(node) not in numbers:  # a constant or a state as it is
                 nodes.append(
                     {"op": "reshape", "in": [_reference(node, numbers, names)], "shape": names.told(node.shape)}
                 )
                 numbers[id(node)] = len(self.inputs) + len(nodes) - 1
-                self.outputs[index] = (label, node)
         return {
             "name": name,
             "dims": list(dims),

@@ -655,4 +655,4 @@ def quantize_kv(
     """
 
 def checksum(bytes: _Tensor) -> int:
-    """Of an array in the file of a program, as csrc/executor/checksum.h defines it; contiguous memory, any dtype."""
+    """Of an array in the file of a program, the one that packed layers have; contiguous memory, any dtype."""

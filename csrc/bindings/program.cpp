@@ -6,8 +6,8 @@
 #include <mutex>
 
 #include "arguments.h"
-#include "executor/checksum.h"
 #include "groups.h"
+#include "ops/linear_packed.h"
 #include "tensor.h"
 
 namespace ferrule::bindings {
@@ -168,7 +168,7 @@ void bind_program(py::module_& module) {
       [](const py::object& bytes) {
         const Tensor array = Tensor::read(bytes, "bytes", kStored);
         array.require_contiguous();
-        return executor::checksum(array.data<void>(), array.count() * size_of(array.dtype()));
+        return ops::checksum(array.data<void>(), array.count() * size_of(array.dtype()));
       },
       "Checksum of an array in the file of a program.", py::arg("bytes"));
   py::class_<NativeProgram>(module, "Program", "A lowered model: an artefact of the target native.")

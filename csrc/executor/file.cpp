@@ -6,8 +6,7 @@
 
 #include <algorithm>
 
-#include "executor/checksum.h"
-#include "ferrule/arena.h"
+#include "ops/linear_packed.h"
 
 namespace ferrule::executor {
 
@@ -23,15 +22,6 @@ bool read_dtype(const std::string& name, Dtype* dtype) {
     if (name == known) return *dtype = value, true;
   }
   return false;
-}
-
-std::shared_ptr<unsigned char> allocate(size_t bytes) {
-  ferrule_arena arena;
-  if (!ferrule_arena_create(&arena, bytes ? bytes : 1)) {
-    throw Error("FER-NAT-006",
-                "There is not enough memory for an array of " + std::to_string(bytes) + " bytes.");
-  }
-  return {arena.memory, [arena](unsigned char*) mutable { ferrule_arena_destroy(&arena); }};
 }
 
 }  // namespace
@@ -117,7 +107,8 @@ Constant ProgramFile::read(const std::string& name) const {
   const Entry& entry = find(name);
   Constant found = {entry.spec, allocate(entry.bytes)};
   read_bytes(entry.begin, found.memory.get(), entry.bytes);
-  if (checksum(found.memory.get(), entry.bytes) != entry.checksum) refuse("is damaged: the bytes of " + name);
+  if (ops::checksum(found.memory.get(), entry.bytes) != entry.checksum)
+    refuse("is damaged: the bytes of " + name);
   return found;
 }
 

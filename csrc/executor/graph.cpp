@@ -19,11 +19,9 @@ const Json& member(const Json& json, const char* name, Json::Kind kind) {
 }
 
 Dtype dtype_of(const std::string& name) {
-  for (const Dtype dtype :
-       {Dtype::kFloat32, Dtype::kInt64, Dtype::kInt32, Dtype::kBool, Dtype::kInt8, Dtype::kUint8}) {
-    if (name == name_of(dtype)) return dtype;
-  }
-  refuse("dtype " + name);
+  Dtype dtype;
+  if (!find_dtype(name, &dtype)) refuse("dtype " + name);
+  return dtype;
 }
 
 template <typename T>

@@ -14,12 +14,10 @@ namespace {
 constexpr size_t kMostPrepared = 8;  // plans that are kept for each entry point
 
 std::shared_ptr<unsigned char> copy_of(const Constant& constant) {
-  ferrule_arena memory;
   const size_t bytes = constant.spec.bytes();
-  if (!ferrule_arena_create(&memory, bytes ? bytes : 1))
-    throw Error("FER-NAT-006", "There is not enough memory.");
-  memcpy(memory.memory, constant.memory.get(), bytes);
-  return {memory.memory, [memory](unsigned char*) mutable { ferrule_arena_destroy(&memory); }};
+  std::shared_ptr<unsigned char> memory = allocate(bytes);
+  memcpy(memory.get(), constant.memory.get(), bytes);
+  return memory;
 }
 
 // Marks the program as at work while it lives.

@@ -1,5 +1,7 @@
 #include "executor/value.h"
 
+#include "ferrule/arena.h"
+
 namespace ferrule::executor {
 
 const char* name_of(Dtype dtype) {
@@ -18,6 +20,23 @@ const char* name_of(Dtype dtype) {
       return "uint8";
   }
   return "";
+}
+
+bool find_dtype(const std::string& name, Dtype* dtype) {
+  for (const Dtype known :
+       {Dtype::kFloat32, Dtype::kInt64, Dtype::kInt32, Dtype::kBool, Dtype::kInt8, Dtype::kUint8}) {
+    if (name == name_of(known)) return *dtype = known, true;
+  }
+  return false;
+}
+
+std::shared_ptr<unsigned char> allocate(size_t bytes) {
+  ferrule_arena arena;
+  if (!ferrule_arena_create(&arena, bytes ? bytes : 1)) {
+    throw Error("FER-NAT-006",
+                "There is not enough memory for an array of " + std::to_string(bytes) + " bytes.");
+  }
+  return {arena.memory, [arena](unsigned char*) mutable { ferrule_arena_destroy(&arena); }};
 }
 
 void Shape::check() const {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -30,12 +31,18 @@ inline size_t size_of(Dtype dtype) {
 
 const char* name_of(Dtype dtype);
 
+// The dtype of that name; false where there is none.
+bool find_dtype(const std::string& name, Dtype* dtype);
+
 // A problem with a program or its inputs; `code` is stable, FER-NAT-... (docs/errors.md).
 class Error : public std::runtime_error {
  public:
   Error(const char* code, const std::string& message) : std::runtime_error(message), code(code) {}
   const char* code;
 };
+
+// FERRULE_ALIGNMENT-aligned memory. Throws Error FER-NAT-006.
+std::shared_ptr<unsigned char> allocate(size_t bytes);
 
 constexpr size_t kMostRank = 8;
 

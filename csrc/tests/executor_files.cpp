@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "executor/checksum.h"
 #include "ferrule/program.h"
+#include "ops/linear_packed.h"
 #include "tests/executor.h"
 
 namespace ferrule::tests {
@@ -57,7 +57,7 @@ std::string make_file(const std::string& graph) {
   for (const Part& part : parts) {
     char sum[20];
     snprintf(sum, sizeof(sum), "%016llx",
-             static_cast<unsigned long long>(executor::checksum(part.bytes.data(), part.bytes.size())));
+             static_cast<unsigned long long>(ops::checksum(part.bytes.data(), part.bytes.size())));
     sums += ",\"" + part.name + "\":\"" + sum + '"';
     entries += ",\"" + part.name + R"(":{"dtype":")" + part.dtype + R"(","shape":[)" + part.shape +
                R"(],"data_offsets":[)" + std::to_string(data.size()) + ',' +

@@ -23,7 +23,7 @@ class Activate : public KernelOp {
   }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
-    expect_count(inputs, 1, 2);
+    require_inputs(inputs, 1, 2);
     expect_floats(inputs[0], 0);
     if (inputs.size() == 2) expect_shape(inputs[1], inputs[0].shape);
     return {inputs[0]};

@@ -62,7 +62,7 @@ class Attention : public KernelOp {
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
     const size_t count = mask_index() + has_mask_;
-    expect_count(inputs, count, count);
+    require_inputs(inputs, count, count);
     for (size_t i = 0; i < mask_index(); ++i) expect_floats(inputs[i], 3);
     const Shape &q = inputs[0].shape, &k = inputs[mask_index() == 1 ? 0 : 1].shape;
     if (!fits_layout(q, k)) misfit("its inputs " + q.text() + ", " + k.text() + " do not fit its heads");

@@ -11,7 +11,7 @@ class ConvOp : public WindowOp {
  public:
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
     const size_t count = has_residual_ ? 2 : 1;
-    expect_count(inputs, count, count);
+    require_inputs(inputs, count, count);
     const Spec result = infer_images(inputs[0], out_channels_);
     if (inputs[0].shape[3] != in_channels_)
       misfit("its input is " + inputs[0].shape.text() + " where " + std::to_string(in_channels_) +

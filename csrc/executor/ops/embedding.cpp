@@ -20,7 +20,7 @@ class Embedding : public KernelOp {
   }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
-    expect_count(inputs, 1, 1);
+    require_inputs(inputs, 1, 1);
     const Dtype dtype = inputs[0].dtype;
     if (dtype != Dtype::kInt64 && dtype != Dtype::kInt32)
       misfit("its indices are " + std::string(name_of(dtype)) + "; int64 or int32 is needed");

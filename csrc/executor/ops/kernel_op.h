@@ -69,20 +69,11 @@ inline void require_packed(const Node& node, ferrule_status status) {
 }
 
 // Product of all axes but the last.
-inline size_t row_count(const Shape& shape) {
-  size_t rows = 1;
-  for (size_t axis = 0; axis + 1 < shape.rank; ++axis) rows *= shape[axis];
-  return rows;
-}
+inline size_t row_count(const Shape& shape) { return count_axes(shape, 0, shape.rank ? shape.rank - 1 : 0); }
 
 class KernelOp : public TensorOp {
  protected:
   using TensorOp::TensorOp;
-
-  void expect_count(const std::vector<Spec>& inputs, size_t least, size_t most) const {
-    if (inputs.size() < least || inputs.size() > most)
-      misfit("it takes " + std::to_string(most) + " inputs, not " + std::to_string(inputs.size()));
-  }
 
   void expect_floats(const Spec& input, size_t least_rank) const {
     if (input.dtype != Dtype::kFloat32 || input.shape.rank < least_rank) {

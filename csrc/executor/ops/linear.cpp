@@ -22,7 +22,7 @@ class Linear : public KernelOp {
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
     const size_t count = has_residual_ ? 2 : 1;
-    expect_count(inputs, count, count);
+    require_inputs(inputs, count, count);
     expect_floats(inputs[0], 1);
     Spec result = inputs[0];
     if (result.shape.back() != depth_)

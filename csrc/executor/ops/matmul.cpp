@@ -7,6 +7,7 @@
 #include "executor/ops/tensor.h"
 #include "ferrule/arena.h"
 #include "ferrule/gemm.h"
+#include "ops/panels.h"
 
 namespace ferrule::executor {
 
@@ -120,8 +121,7 @@ class Matmul : public TensorOp {
 
   // Of one thread: a panel, and what the kernel needs.
   static size_t scratch_of(const ferrule_panel_layout& layout) {
-    const size_t bytes = layout.bytes + ferrule_gemm_scratch(&layout);
-    return (bytes + FERRULE_ALIGNMENT - 1) / FERRULE_ALIGNMENT * FERRULE_ALIGNMENT;
+    return ops::round_up(layout.bytes + ferrule_gemm_scratch(&layout), FERRULE_ALIGNMENT);
   }
 
   void multiply(const Call& call, const ferrule_panel_layout& layout, const Grid& grid) const {

@@ -25,7 +25,7 @@ class Norm : public KernelOp {
   }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
-    expect_count(inputs, 1, 2);
+    require_inputs(inputs, 1, 2);
     expect_floats(inputs[0], axes_);
     if (inputs.size() == 2) expect_shape(inputs[1], inputs[0].shape);
     Shape normalized;

@@ -1,7 +1,6 @@
 #include "executor/ops/packed.h"
 
 #include "executor/ops/kernel_op.h"
-#include "ferrule/arena.h"
 #include "ferrule/conv.h"
 
 namespace ferrule::executor {
@@ -76,14 +75,6 @@ void read_table(const Node& node, Weights* weights) {
 }
 
 }  // namespace
-
-std::shared_ptr<unsigned char> allocate(size_t bytes) {
-  ferrule_arena memory;
-  if (!ferrule_arena_create(&memory, bytes ? bytes : 1))
-    throw Error("FER-NAT-006",
-                "There is not enough memory for " + std::to_string(bytes) + " bytes of weights.");
-  return {memory.memory, [memory](unsigned char*) mutable { ferrule_arena_destroy(&memory); }};
-}
 
 Constant read_scales(const Node& node, size_t rows, size_t groups) {
   Constant scales = node.constant("scales", Dtype::kFloat32);

@@ -9,9 +9,6 @@
 
 namespace ferrule::executor {
 
-// FERRULE_ALIGNMENT-aligned memory. Throws Error FER-NAT-006.
-std::shared_ptr<unsigned char> allocate(size_t bytes);
-
 // The array `scales`: [rows, groups], or [rows] where there is one group.
 Constant read_scales(const Node& node, size_t rows, size_t groups);
 

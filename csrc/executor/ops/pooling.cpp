@@ -21,7 +21,7 @@ class Pooling : public WindowOp {
   }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
-    expect_count(inputs, 1, 1);
+    require_inputs(inputs, 1, 1);
     return {infer_images(inputs[0], inputs[0].shape.back())};
   }
 

@@ -12,7 +12,7 @@ class Softmax : public KernelOp {
   explicit Softmax(const Node& node) : KernelOp(node) {}
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
-    expect_count(inputs, 1, 1);
+    require_inputs(inputs, 1, 1);
     expect_floats(inputs[0], 1);
     return {inputs[0]};
   }

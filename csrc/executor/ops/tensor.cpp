@@ -4,9 +4,9 @@
 
 namespace ferrule::executor {
 
-void TensorOp::require_inputs(const std::vector<Spec>& inputs, size_t count) const {
-  if (inputs.size() == count) return;
-  misfit("it takes " + std::to_string(count) + " inputs, not " + std::to_string(inputs.size()));
+void TensorOp::require_inputs(const std::vector<Spec>& inputs, size_t least, size_t most) const {
+  if (inputs.size() >= least && inputs.size() <= most) return;
+  misfit("it takes " + std::to_string(most) + " inputs, not " + std::to_string(inputs.size()));
 }
 
 void TensorOp::require_dtype(const Spec& input, Dtype dtype) const {
@@ -46,12 +46,9 @@ std::vector<int64_t> TensorOp::evaluate(const std::vector<Expression>& shape, co
 }
 
 Dtype read_dtype(const Node& node, const char* name) {
-  const std::string& text = node.text(name);
-  for (const Dtype dtype :
-       {Dtype::kFloat32, Dtype::kInt64, Dtype::kInt32, Dtype::kBool, Dtype::kInt8, Dtype::kUint8}) {
-    if (text == name_of(dtype)) return dtype;
-  }
-  node.refuse("there is no dtype " + text);
+  Dtype dtype;
+  if (!find_dtype(node.text(name), &dtype)) node.refuse("there is no dtype " + node.text(name));
+  return dtype;
 }
 
 size_t read_choice(const Node& node, const char* name, std::initializer_list<const char*> names) {

@@ -35,7 +35,10 @@ class TensorOp : public Op {
   [[noreturn]] void refuse_value(const std::string& what) const {
     throw Error("FER-NAT-008", place_ + ": " + what + ".");
   }
-  void require_inputs(const std::vector<Spec>& inputs, size_t count) const;
+  void require_inputs(const std::vector<Spec>& inputs, size_t count) const {
+    require_inputs(inputs, count, count);
+  }
+  void require_inputs(const std::vector<Spec>& inputs, size_t least, size_t most) const;
   void require_dtype(const Spec& input, Dtype dtype) const;
   // The axis of a shape of `rank`.
   size_t require_axis(int64_t axis, size_t rank) const;
