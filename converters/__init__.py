@@ -8,7 +8,7 @@ they are refused (LoweringError FER-LOW-002).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -36,6 +36,12 @@ class Target:
         module, _, name = self.home.partition(":")
         function: Callable[..., Any] = getattr(import_module(module), name)
         return function
+
+    def remedy(self, missing: Sequence[str]) -> str:
+        """What to do about missing packages."""
+        if "ferrule.runtime._C" in missing:  # no extra brings it
+            return "Install a C++17 compiler, then Ferrule again: its kernels were not built."
+        return f"Run: pip install 'ferrule[{self.extra}]'"
 
 
 TARGETS: dict[str, Target] = {
@@ -72,6 +78,14 @@ TARGETS: dict[str, Target] = {
             ("torch", "litert_torch", "ai_edge_litert"),
             ".tflite",
             "LiteRT (TensorFlow Lite) flatbuffer",
+        ),
+        Target(
+            "native",
+            "ferrule.converters.native:lower",
+            "torch",
+            ("torch", "ferrule.runtime._C"),
+            ".safetensors",
+            "Ferrule's own runtime, codes and scales as they are",
         ),
         Target(
             "onnx",

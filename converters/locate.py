@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Divergence", "Examination", "examine", "examine_destination", "locate"]
 
 _HALF = ("coreml", "executorch-coreml")  # they compute in float16 and leave activations in float
+_PROBED = ("executorch", "native")  # their runtimes show no value on the way
 _EPSILON = {True: 2.0**-11, False: 2.0**-22}  # relative rounding of one op, by whether it is in float16
 _COARSE = 5e-3  # of an op that quantizes its inputs, where targets differ in how they do it
 _FLOOR = {True: 1e-2, False: 1e-3}  # relative error that is never taken for a fault, by whether anything is coarse
@@ -255,7 +256,8 @@ def _examine(
             raise LoweringError("FER-LOW-009", f"A probe of {node!r} has another shape than the node: {shapes}.")
         return compare(node, pair, eager, floor, half)
 
-    if program.target == "executorch":
+    is_probed = program.target in _PROBED
+    if is_probed:
         from ferrule.converters.locate_probes import bisect
 
         lower = _lowering(program.target, device)
@@ -265,7 +267,7 @@ def _examine(
         rows, notes = _compare_all(shown, eager, floor, half), ()
     # What the artefact returns is known of every target, and is what its user sees.
     final = {n: judge(n, v) for n, v in zip(outputs, results, strict=True) if n in eager.values}
-    merged = {**{r.node: r for r in rows}, **final} if program.target != "executorch" else {r.node: r for r in rows}
+    merged = {**{r.node: r for r in rows}, **final} if not is_probed else {r.node: r for r in rows}
     return _report(program, eager, tuple(merged.values()), outputs, half, notes, final)
 
 

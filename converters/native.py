@@ -16,10 +16,11 @@ from ferrule.converters.native_file import DTYPES, write_program
 from ferrule.converters.native_fuse import fuse
 from ferrule.converters.native_graph import CONSTANT, INPUT, STATE, Extent, Graph, Names, Node
 from ferrule.converters.native_ops import OPS, Unsupported
+from ferrule.converters.native_weights import find_roles, stored_weights
 from ferrule.converters.source_lines import place, whereabouts
 from ferrule.errors import LoweringError
 from ferrule.model import Captured
-from ferrule.program import OpRow, Program, StoredWeights
+from ferrule.program import OpRow, Program
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     The device makes no difference: weights are packed for its instruction set when the file is opened. Raises
     LoweringError: FER-LOW-001 an op that the executor lacks, FER-LOW-002 a codec that it has no kernel for.
     """
-    names, entries = Names(), []
+    names, entries, lowered = Names(), [], []
     states: dict[str, Any] = {}
     rows: dict[tuple[str, str], int] = {}
     notes: dict[str, None] = {}
@@ -56,13 +57,15 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
             raise LoweringError(
                 "FER-LOW-001", f"Entry point {name!r} has {error}, which native programs lack."
             ) from error
+        lowered.append(graph)
         states |= {node.name: node.tensor for node in graph.nodes() if node.op == STATE}
         for node in graph.nodes():
             if node.is_computed:
                 key = (node.op, node.source)
                 rows[key] = rows.get(key, 0) + 1
     told = [{"name": name, "initial": names.of_tensor(tensor)} for name, tensor in states.items()]
-    write_program(folder / FILE, {"entries": entries, "states": told}, names.tensors)
+    roles = find_roles(lowered, names)
+    write_program(folder / FILE, {"entries": entries, "states": told}, names.tensors, roles)
     return Program(
         target="native",
         main=FILE,
@@ -70,7 +73,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         delegation=tuple(
             OpRow(op, _UNIT, "our kernel", count, source, "measured") for (op, source), count in sorted(rows.items())
         ),
-        weights=_stored(names.tensors),
+        weights=stored_weights(names.tensors, roles),
         notes=tuple(notes),
         tools=_tools(),
     )
@@ -287,11 +290,6 @@ class Lowering:
             attributes = {"fn": fn, "value": value} | ({"reversed": True} if is_reversed else {})
             return self.make("binary", [self.cast(node, dtype)], dtype, shape, **attributes)
         return self.make("binary", [self.cast(a, dtype), self.cast(b, dtype)], dtype, shape, fn=fn)
-
-
-def _stored(tensors: Mapping[str, Tensor]) -> tuple[StoredWeights, ...]:
-    total = sum(t.numel() for t in tensors.values())
-    return (StoredWeights("other", total, sum(t.numel() * t.element_size() for t in tensors.values())),)
 
 
 def _tools() -> dict[str, str]:

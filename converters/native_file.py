@@ -1,6 +1,7 @@
 """The file of a native program: safetensors, with the graph as an array of its own and a checksum of each array.
 
-csrc/executor/file.h reads it. The bytes depend on the graph and its tensors alone.
+csrc/executor/file.h reads it. Codes of 2 and 4 bits are packed into bytes; the checksum then says so: `0123456789abcdef
+int4`. The bytes of the file depend on the graph and its tensors alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ferrule.converters.native_weights import Role, pack_codes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,19 +27,30 @@ DTYPES = {"float32": "F32", "int64": "I64", "int32": "I32", "bool": "BOOL", "int
 """Those that programs have, as numpy names them, the widest first -> as safetensors does."""
 
 
-def write_program(path: Path, graph: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write beside its place, then rename. tensors: those that the graph names, of the dtypes that programs have."""
+def write_program(
+    path: Path, graph: Mapping[str, Any], tensors: Mapping[str, Tensor], roles: Mapping[str, Role]
+) -> None:
+    """Write beside its place, then rename. tensors: those that the graph names, of the dtypes that programs have.
+
+    roles: say which of them are codes to be packed.
+    """
     from ferrule.runtime._C import checksum
 
     arrays: dict[str, Any] = {GRAPH: memoryview(json.dumps(graph, separators=(",", ":")).encode())}
-    arrays |= {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items()}
+    packed: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        role = roles.get(name)
+        if role is not None and role.bits < 8:
+            packed[name] = f" {'int' if tensor.dtype.is_signed else 'uint'}{role.bits}"
+            tensor = pack_codes(tensor, role.bits)
+        arrays[name] = tensor.detach().contiguous().numpy()
     header: dict[str, Any] = {}
     sums = {"format": FORMAT}
     offset = 0
     for name, array in arrays.items():
         dtype, shape = ("U8", [array.nbytes]) if name == GRAPH else (DTYPES[array.dtype.name], list(array.shape))
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + array.nbytes]}
-        sums[name] = f"{checksum(array):016x}"
+        sums[name] = f"{checksum(array):016x}{packed.get(name, '')}"
         offset += array.nbytes
     text = json.dumps({"__metadata__": sums, **header}, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)

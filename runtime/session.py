@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ferrule.errors import InputError, TargetError
+from ferrule.errors import InputError, TargetError, UsageError
 from ferrule.program import Signature, TensorSpec, bucket_name
+from ferrule.runtime.profile import Profile, middle_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +26,7 @@ ENGINES = {
     "executorch": "ferrule.runtime.engines.executorch:open_engine",
     "executorch-coreml": "ferrule.runtime.engines.coreml:open_engine",
     "litert": "ferrule.runtime.engines.litert:open_engine",
+    "native": "ferrule.runtime.engines.native:open_engine",
     "onnx": "ferrule.runtime.engines.onnx:open_engine",
 }
 
@@ -33,12 +36,16 @@ class Engine(Protocol):
 
     `name` says what really runs (`onnxruntime`, `coreml-reference`, …). `run` takes the name of a program in the file
     (the entry point, or `bucket_name(entry point, length)`) and inputs in the artefact's own shapes and dtypes, and
-    returns outputs in the signature's order. `reset` puts states, where a target has them, back to their first values.
+    returns outputs in the signature's order. `profile` runs it some times and tells each run's ops with their times; an
+    engine that cannot raises TargetError FER-TGT-005. `reset` puts states, where a target has them, back to their first
+    values.
     """
 
     name: str
 
     def run(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+    def profile(self, program: str, inputs: Mapping[str, NDArray[Any]], runs: int) -> list[Profile]: ...
 
     def reset(self) -> None: ...
 
@@ -70,12 +77,14 @@ def open_program(path: Path, target: str, entry_points: Mapping[str, Signature],
 
 
 class Session:
-    """An opened artefact. Not for use by two threads at once; use one session for each."""
+    """An opened artefact. Threads that share one take turns; open one for each to run at the same time."""
 
     def __init__(self, engine: Engine, entry_points: Mapping[str, Signature], files: object = None) -> None:
         self.engine = engine
         self.entry_points = entry_points
         self._files = files  # keeps an unpacked archive on disk: engines read lazily
+        self._turn = Lock()
+        self._closed = False
 
     @staticmethod
     def open(bundle: str | Path, threads: int = 1) -> Session:
@@ -91,10 +100,13 @@ class Session:
         """Outputs by name. Inputs are padded up to the next bucket where the artefact has static programs only.
 
         entry_point: may be left out where there is only one, or one called `forward`.
-        Raises InputError FER-INP-004 (names), FER-INP-005 (shapes), FER-INP-006 (dtypes).
+        Raises InputError FER-INP-004 (names), FER-INP-005 (shapes), FER-INP-006 (dtypes), UsageError FER-USE-005 after
+        `close`.
         """
         fitted = self.fit(inputs, entry_point)
-        outputs = self.engine.run(fitted.program, fitted.arrays)
+        with self._turn:
+            self._require_open()
+            outputs = self.engine.run(fitted.program, fitted.arrays)
         signature = self.entry_points[fitted.entry_point]
         cut = (_cut(spec, out, fitted.lengths) for spec, out in zip(signature.outputs, outputs, strict=True))
         return {spec.name: out for spec, out in zip(signature.outputs, cut, strict=True)}
@@ -120,14 +132,33 @@ class Session:
             program = bucket_name(entry_point, bucket)
         return Fitted(entry_point, program, arrays, lengths)
 
+    def profile(self, inputs: Mapping[str, Any], entry_point: str | None = None, runs: int = 1) -> Profile:
+        """Ops of the middle one of some runs, with their times.
+
+        Raises as `run` does, and TargetError FER-TGT-005 where the engine cannot tell.
+        """
+        fitted = self.fit(inputs, entry_point)
+        with self._turn:
+            self._require_open()
+            return middle_run(self.engine.profile(fitted.program, fitted.arrays, runs))
+
     def reset(self) -> None:
         """Forget what the artefact remembers: the next run is as the first one after opening."""
-        self.engine.reset()
+        with self._turn:
+            self._require_open()
+            self.engine.reset()
 
     def close(self) -> None:
-        """Release the engine, and the files of an archive."""
-        self.engine.close()
-        self._files = None
+        """Release the engine, and the files of an archive, after a run that is at work. Twice does no harm."""
+        with self._turn:
+            if not self._closed:
+                self._closed = True
+                self.engine.close()
+                self._files = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError("FER-USE-005", "The session is closed.", "Open the bundle again.")
 
     def __enter__(self) -> Session:
         return self

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TECHNIQUES", "Technique", "find_technique"]
 
-ALL = ("coreml", "executorch", "executorch-coreml", "litert", "onnx")
+ALL = ("coreml", "executorch", "executorch-coreml", "litert", "native", "onnx")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ TECHNIQUES: dict[str, Technique] = {
             "ferrule.techniques.quant.lut:code_weights",
             "quant",
             "weights as indices into palettes of 2^bits values, float activations",
-            ("coreml", "executorch-coreml"),
+            ("coreml", "executorch-coreml", "native"),
             min_cosine=0.9,
             number="bits",
             presets=("lut2", "lut4", "lut6", "lut8"),

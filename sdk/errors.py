@@ -13,10 +13,11 @@
     ├── LoweringError           FER-LOW, FER-MIL   a target cannot hold an op or a codec
     ├── ParityError             FER-PAR   the artefact does not compute what the model computes
     ├── BundleError             FER-BUN   a bundle is damaged, incomplete or of another schema
+    ├── ProgramError            FER-NAT   a native program, or an input of one, is refused by its runtime
     └── OutputError             FER-OUT   the output folder cannot be written
 
-`docs/errors.md` has an entry for each code. The native kernels (`ferrule.runtime._C`) know none of these classes: their
-FER-KER codes begin the text of a TypeError or ValueError.
+`docs/errors.md` has an entry for each code. The extension (`ferrule.runtime._C`) knows none of these classes: its
+FER-KER codes begin the text of a TypeError or ValueError, its FER-NAT codes that of its own ProgramError.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "ParityError",
+    "ProgramError",
     "ProjectError",
     "RecipeError",
     "SourceError",
@@ -101,6 +103,10 @@ class BundleError(FerruleError):
     """FER-BUN: a bundle is damaged, incomplete or of another schema."""
 
 
+class ProgramError(FerruleError):
+    """FER-NAT: a native program, or an input of one, is refused by its runtime."""
+
+
 class OutputError(FerruleError):
     """FER-OUT: the output folder cannot be written."""
 
@@ -119,6 +125,7 @@ _FAMILIES: dict[str, type[FerruleError]] = {
     "FER-MIL": LoweringError,
     "FER-PAR": ParityError,
     "FER-BUN": BundleError,
+    "FER-NAT": ProgramError,
     "FER-OUT": OutputError,
 }
 

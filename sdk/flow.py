@@ -65,7 +65,7 @@ def parse_destination(text: str) -> Destination:
         refusal = TargetError(
             "FER-TGT-002",
             f"Target {chosen!r} needs {', '.join(missing)}, not installed here.",
-            f"Run: pip install 'ferrule[{find_target(chosen).extra}]'",
+            find_target(chosen).remedy(missing),
         )
         return Destination(device, chosen, refusal)
     return Destination(device, chosen)

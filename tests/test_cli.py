@@ -373,7 +373,10 @@ def test_build_of_a_project(net: Path, run: Any, tmp_path: Path, monkeypatch: py
 COMPLETIONS = [
     ("ferrule bui", ["build"]),
     ("ferrule build --device pixel-", ["pixel-8", "pixel-9"]),
-    ("ferrule build --device pixel-9:", ["executorch", "litert", "onnx"]),  # bash replaces what follows the ':'
+    (
+        "ferrule build --device pixel-9:",
+        ["executorch", "litert", "native", "onnx"],
+    ),  # bash replaces what follows the ':'
     ("ferrule build sample:mini", ["minilm"]),
     ("ferrule build x --recipe w8a8-e", ["w8a8-emb8"]),
     ("ferrule build x --recipe mine", ["mine.json"]),

@@ -43,7 +43,7 @@ DEVICES = [
 ]
 APPLE = [name for name in DEVICES if name.startswith(("iphone", "macbook"))]
 OTHERS = [name for name in DEVICES if name not in APPLE]
-TARGETS = ["executorch", "executorch-coreml", "coreml", "litert", "onnx"]
+TARGETS = ["executorch", "executorch-coreml", "coreml", "litert", "native", "onnx"]
 
 
 def test_the_shipped_devices_are_exactly_these() -> None:
@@ -109,12 +109,12 @@ def test_core_ml_is_refused_outside_apple(name: str, target: str) -> None:
     assert error.code == "FER-DEV-002"
     assert profile.title in error.message and name in error.message and f"'{target}'" in error.message
     assert profile.targets[target].runs.reason in error.message
-    assert "executorch, litert, onnx" in error.message
+    assert "executorch, litert, native, onnx" in error.message
 
 
 @pytest.mark.parametrize("target", ["mps", "unknown", ""])
 def test_a_target_that_is_not_listed_is_refused_with_what_the_device_takes(target: str) -> None:
-    with pytest.raises(DeviceError, match="executorch, executorch-coreml, coreml, litert, onnx") as caught:
+    with pytest.raises(DeviceError, match="executorch, executorch-coreml, coreml, litert, native, onnx") as caught:
         choose_target(load("iphone-13"), target)
     assert caught.value.code == "FER-DEV-002" and f"'{target}'" in caught.value.message
 
@@ -139,14 +139,19 @@ def test_a_name_is_never_a_path() -> None:
 
 
 def test_formats_of_the_shipped_devices() -> None:
-    """The weights of the first recipes are taken wherever a target runs; Core ML has fixed ranges only."""
+    """Weights of the first recipes are taken wherever a target runs, but halves by native; Core ML has fixed ranges."""
     for name in DEVICES:
         profile = load(name)
         for target, support in profile.targets.items():
             if not support.runs.flag():
                 continue
-            for fmt in ("float32", "float16", "int8-channel", "int4-block"):
+            for fmt in ("float32", "int8-channel", "int4-block"):
                 check_format(profile, target, fmt)
+            if target == "native":
+                with pytest.raises(DeviceError, match="compute in float32 and int8"):
+                    check_format(profile, target, "float16")
+            else:
+                check_format(profile, target, "float16")
             if target.endswith("coreml"):
                 with pytest.raises(DeviceError, match="fixed ranges") as caught:
                     check_format(profile, target, "activations-int8-dynamic")

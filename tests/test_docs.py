@@ -93,7 +93,7 @@ def test_every_option_of_a_command_says_what_it_does() -> None:
 def test_readme_shows_the_demo_as_printed() -> None:
     block = re.search(r"<!-- demo -->\n(.*?)<!-- /demo -->", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
-    for target in ("litert", "executorch", "coreml", "executorch-coreml", "onnx"):
+    for target in ("litert", "executorch", "coreml", "executorch-coreml", "native", "onnx"):
         assert re.search(rf"{target} +w8a8 +ok", block[1]), target
 
 

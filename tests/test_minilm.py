@@ -24,10 +24,11 @@ DEVICES = [
     "galaxy-s24:executorch",
     "iphone-15-pro:coreml",
     "macbook-air-m2:executorch-coreml",
+    "raspberry-pi-5:native",
     "raspberry-pi-5:onnx",
     "pixel-9:coreml",
 ]
-INT4 = ["galaxy-s24:executorch", "raspberry-pi-5:onnx"]
+INT4 = ["galaxy-s24:executorch", "raspberry-pi-5:native", "raspberry-pi-5:onnx"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def linear_share(result: ferrule.Result) -> float:
     return sum(w.bytes for w in linear) / sum(w.fp32_bytes for w in linear)
 
 
-@pytest.mark.parametrize("target", ["litert", "executorch", "coreml", "executorch-coreml", "onnx"])
+@pytest.mark.parametrize("target", ["litert", "executorch", "coreml", "executorch-coreml", "native", "onnx"])
 def test_int8_is_proven_and_small_on_every_target(results: dict[tuple[str, str], ferrule.Result], target: str) -> None:
     result = results[target, "w8a8"]
     assert result.parity is not None and result.parity.inputs == 50
@@ -62,7 +63,7 @@ def test_int8_is_proven_and_small_on_every_target(results: dict[tuple[str, str],
     assert "embedding" in kinds
 
 
-@pytest.mark.parametrize("target", ["executorch", "onnx"])
+@pytest.mark.parametrize("target", ["executorch", "native", "onnx"])
 def test_int4_is_proven_and_small(results: dict[tuple[str, str], ferrule.Result], target: str) -> None:
     result = results[target, "w4g32"]
     assert result.parity is not None and result.parity.cosine >= 0.95 and result.parity.fidelity >= 0.995
@@ -72,10 +73,10 @@ def test_int4_is_proven_and_small(results: dict[tuple[str, str], ferrule.Result]
 def test_impossible_pair_is_refused_and_spoils_nothing(results: dict[tuple[str, str], ferrule.Result]) -> None:
     refused = results["refused", "w8a8"]
     assert (refused.device, refused.target, refused.code) == ("pixel-9", "coreml", "FER-DEV-002")
-    assert sum(r.status == "ok" for r in results.values()) == 7
+    assert sum(r.status == "ok" for r in results.values()) == 9
 
 
-@pytest.mark.parametrize("target", ["litert", "executorch", "coreml", "executorch-coreml", "onnx"])
+@pytest.mark.parametrize("target", ["litert", "executorch", "coreml", "executorch-coreml", "native", "onnx"])
 def test_every_length_gives_the_eager_answer(
     model: ferrule.Model, results: dict[tuple[str, str], ferrule.Result], target: str
 ) -> None:
@@ -89,7 +90,7 @@ def test_every_length_gives_the_eager_answer(
     assert (found * expected).sum(-1).min() > 0.99
 
 
-@pytest.mark.parametrize("target", ["litert", "executorch", "coreml", "executorch-coreml", "onnx"])
+@pytest.mark.parametrize("target", ["litert", "executorch", "coreml", "executorch-coreml", "native", "onnx"])
 def test_check_passes_and_sees_a_changed_byte(
     results: dict[tuple[str, str], ferrule.Result], target: str, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ DEVICE_OF = {
     "executorch": "galaxy-s24",
     "executorch-coreml": "macbook-air-m2",
     "litert": "pixel-9",
+    "native": "raspberry-pi-5",
     "onnx": "raspberry-pi-5",
 }
 PAIRS = [(name, target) for name, row in TECHNIQUES.items() for target in row.targets]

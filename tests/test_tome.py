@@ -353,6 +353,7 @@ TARGETS = {
     "executorch": "galaxy-s24",
     "executorch-coreml": "macbook-air-m2",
     "litert": "pixel-9",
+    "native": "raspberry-pi-5",
     "onnx": "raspberry-pi-5",
 }
 

@@ -24,6 +24,29 @@ bool read_dtype(const std::string& name, Dtype* dtype) {
   return false;
 }
 
+constexpr Packing kPackings[] = {{" int4", 4, true}, {" uint4", 4, false}, {" uint2", 2, false}};
+
+// One code a byte.
+Constant unpack(const Constant& packed, const Packing& packing) {
+  const size_t bytes = packed.spec.bytes(), each = 8 / packing.bits;
+  Spec spec = {packing.is_signed ? Dtype::kInt8 : Dtype::kUint8, packed.shape()};
+  const size_t last = spec.shape.rank - 1;
+  if (spec.shape[last] > SIZE_MAX / each) throw Error("FER-NAT-005", "The codes cannot be counted.");
+  spec.shape[last] *= each;
+  spec.shape.check();
+  Constant codes = {spec, allocate(spec.bytes())};
+  const int sign = packing.is_signed ? 1 << (packing.bits - 1) : 0;
+  const auto* from = packed.as<unsigned char>();
+  unsigned char* to = codes.memory.get();
+  for (size_t i = 0; i < bytes; ++i) {
+    for (size_t place = 0; place < each; ++place) {
+      const int code = from[i] >> (place * packing.bits) & ((1 << packing.bits) - 1);
+      *to++ = static_cast<unsigned char>((code ^ sign) - sign);
+    }
+  }
+  return codes;
+}
+
 }  // namespace
 
 void ProgramFile::refuse(const std::string& what) const {
@@ -70,7 +93,7 @@ void ProgramFile::read_header(uint64_t file_bytes) {
 void ProgramFile::add_entry(const std::string& name, const Json& json, const Json* sum, uint64_t data,
                             uint64_t data_bytes) {
   const Json *dtype = json.find("dtype"), *shape = json.find("shape"), *offsets = json.find("data_offsets");
-  Entry entry = {name, {}, 0, 0, 0};
+  Entry entry = {name, {}, 0, 0, 0, nullptr};
   if (!dtype || !shape || !offsets || !sum || !read_dtype(dtype->text(), &entry.spec.dtype))
     refuse("is damaged: array " + name + " lacks dtype, shape, place or checksum, or has an unknown one");
   for (const Json& dim : shape->list()) {
@@ -88,10 +111,22 @@ void ProgramFile::add_entry(const std::string& name, const Json& json, const Jso
   entry.begin = data + static_cast<uint64_t>(begin);
   entry.bytes = static_cast<uint64_t>(end - begin);
   if (entry.bytes != entry.spec.bytes()) refuse("is damaged: the size of " + name);
-  char* rest = nullptr;
-  entry.checksum = strtoull(sum->text().c_str(), &rest, 16);
-  if (sum->text().size() != 16 || *rest) refuse("is damaged: the checksum of " + name);
+  read_sum(sum->text(), &entry);
   entries_.push_back(std::move(entry));
+}
+
+void ProgramFile::read_sum(const std::string& text, Entry* entry) const {
+  constexpr size_t kDigits = 16;
+  char* rest = nullptr;
+  entry->checksum = strtoull(text.c_str(), &rest, 16);
+  if (text.size() < kDigits || rest != text.c_str() + kDigits)
+    refuse("is damaged: the checksum of " + entry->name);
+  if (text.size() == kDigits) return;
+  for (const Packing& packing : kPackings) {
+    if (text.substr(kDigits) == packing.name) entry->packing = &packing;
+  }
+  if (!entry->packing || entry->spec.dtype != Dtype::kUint8 || entry->spec.shape.rank == 0)
+    refuse("is damaged: the codes of " + entry->name);
 }
 
 const ProgramFile::Entry& ProgramFile::find(const std::string& name) const {
@@ -109,7 +144,7 @@ Constant ProgramFile::read(const std::string& name) const {
   read_bytes(entry.begin, found.memory.get(), entry.bytes);
   if (ops::checksum(found.memory.get(), entry.bytes) != entry.checksum)
     refuse("is damaged: the bytes of " + name);
-  return found;
+  return entry.packing ? unpack(found, *entry.packing) : found;
 }
 
 std::string ProgramFile::read_text(const std::string& name) const {

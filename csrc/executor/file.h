@@ -1,5 +1,8 @@
 // The file of a program: safetensors (an object of names, dtypes, shapes and places, then the bytes), in
 // which the array `program.json` is the text of the graph and the metadata have a checksum of each array.
+// An array of uint8 may hold several codes a byte, the first in the lowest bits: its checksum is then
+// followed by what they are, as in "0123456789abcdef int4", and it is read as int8 or uint8 codes, one a
+// byte.
 #ifndef FERRULE_EXECUTOR_FILE_H
 #define FERRULE_EXECUTOR_FILE_H
 
@@ -13,6 +16,13 @@
 
 namespace ferrule::executor {
 
+// Codes of fewer than 8 bits.
+struct Packing {
+  const char* name;
+  unsigned bits;
+  bool is_signed;
+};
+
 class ProgramFile : public Constants {
  public:
   // Reads the header. Throws Error FER-NAT-001 for a file that cannot be read, is cut short or is none.
@@ -23,8 +33,9 @@ class ProgramFile : public Constants {
  private:
   struct Entry {
     std::string name;
-    Spec spec;
+    Spec spec;  // as the file holds it
     uint64_t begin, bytes, checksum;
+    const Packing* packing;  // of codes, or nullptr
   };
   struct Closer {
     void operator()(FILE* file) const { fclose(file); }
@@ -33,8 +44,9 @@ class ProgramFile : public Constants {
   const Entry& find(const std::string& name) const;
   void read_bytes(uint64_t begin, void* to, uint64_t bytes) const;
   void read_header(uint64_t file_bytes);
-  void add_entry(const std::string& name, const Json& json, const Json* sums, uint64_t data,
+  void add_entry(const std::string& name, const Json& json, const Json* sum, uint64_t data,
                  uint64_t data_bytes);
+  void read_sum(const std::string& text, Entry* entry) const;
 
   std::string path_;
   std::unique_ptr<FILE, Closer> file_;

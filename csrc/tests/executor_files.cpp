@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "executor/file.h"
 #include "ferrule/program.h"
 #include "ops/linear_packed.h"
 #include "tests/executor.h"
@@ -36,6 +37,7 @@ const char* const kGraph =
 
 struct Part {
   std::string name, dtype, shape, bytes;
+  std::string packing = "";  // what follows the checksum
 };
 
 std::string floats(size_t count) {
@@ -48,17 +50,18 @@ std::string floats(size_t count) {
 }
 
 // A whole file, its checksums right whatever the graph says.
-std::string make_file(const std::string& graph) {
-  const std::vector<Part> parts = {{"program.json", "U8", std::to_string(graph.size()), graph},
-                                   {"table", "F32", "6,8", floats(48)},
-                                   {"ones", "F32", "8", floats(8)},
-                                   {"zero", "F32", "1,1", floats(1)}};
+std::string make_file(const std::string& graph, const std::vector<Part>& more = {}) {
+  std::vector<Part> parts = {{"program.json", "U8", std::to_string(graph.size()), graph},
+                             {"table", "F32", "6,8", floats(48)},
+                             {"ones", "F32", "8", floats(8)},
+                             {"zero", "F32", "1,1", floats(1)}};
+  parts.insert(parts.end(), more.begin(), more.end());
   std::string sums = R"("__metadata__":{"format":"ferrule-program-1")", entries, data;
   for (const Part& part : parts) {
     char sum[20];
     snprintf(sum, sizeof(sum), "%016llx",
              static_cast<unsigned long long>(ops::checksum(part.bytes.data(), part.bytes.size())));
-    sums += ",\"" + part.name + "\":\"" + sum + '"';
+    sums += ",\"" + part.name + "\":\"" + sum + part.packing + '"';
     entries += ",\"" + part.name + R"(":{"dtype":")" + part.dtype + R"(","shape":[)" + part.shape +
                R"(],"data_offsets":[)" + std::to_string(data.size()) + ',' +
                std::to_string(data.size() + part.bytes.size()) + "]}";
@@ -143,6 +146,42 @@ bool runs_as_written(const TemporaryFile& file) {
   return passed;
 }
 
+bool reads_as(const executor::ProgramFile& file, const char* name, executor::Dtype dtype,
+              const std::vector<int>& codes) {
+  const executor::Constant found = file.read(name);
+  bool passed = found.spec.dtype == dtype && found.shape().rank == 2 && found.shape().count() == codes.size();
+  for (size_t i = 0; passed && i < codes.size(); ++i) {
+    const int code = dtype == executor::Dtype::kInt8 ? found.as<int8_t>()[i] : found.as<uint8_t>()[i];
+    passed = code == codes[i];
+  }
+  if (!passed) fprintf(stderr, "the codes of %s are not those packed\n", name);
+  return passed;
+}
+
+bool unpacks_codes(const TemporaryFile& file) {
+  const std::string bytes = "\x8f\x10";  // low bits first: 15, 8, 0, 1
+  const Part parts[] = {{"signed", "U8", "1,2", bytes, " int4"},
+                        {"unsigned", "U8", "1,2", bytes, " uint4"},
+                        {"pairs", "U8", "2,1", bytes, " uint2"}};
+  file.write(make_file(kGraph, {parts[0], parts[1], parts[2]}));
+  const executor::ProgramFile opened(file.path());
+  bool passed = reads_as(opened, "signed", executor::Dtype::kInt8, {-1, -8, 0, 1}) &&
+                reads_as(opened, "unsigned", executor::Dtype::kUint8, {15, 8, 0, 1}) &&
+                reads_as(opened, "pairs", executor::Dtype::kUint8, {3, 3, 0, 2, 0, 0, 1, 0});
+  const Part wrong[] = {{"c", "U8", "1,2", bytes, " int3"},
+                        {"c", "U8", "1,2", bytes, "int4"},
+                        {"c", "I8", "1,2", bytes, " int4"},
+                        {"c", "U8", "", "x", " int4"}};
+  for (const Part& part : wrong) {
+    file.write(make_file(kGraph, {part}));
+    ferrule_error error = {};
+    ferrule_program* program = ferrule_open(file.path(), 1, &error);
+    passed = passed && !program && strcmp(error.code, "FER-NAT-001") == 0;
+    ferrule_close(program);
+  }
+  return passed;
+}
+
 struct Draw {
   uint64_t state;
   size_t below(size_t bound) {
@@ -185,7 +224,7 @@ bool executor_files_pass() {
   const TemporaryFile file;
   const std::string sound = make_file(kGraph);
   file.write(sound);
-  if (!runs_as_written(file) || !survives(file)) return false;
+  if (!runs_as_written(file) || !survives(file) || !unpacks_codes(file)) return false;
   Draw draw = {7};
   for (size_t i = 0; i < 200; ++i) {
     file.write(sound.substr(0, draw.below(sound.size())));

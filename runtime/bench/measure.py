@@ -8,18 +8,21 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ferrule.errors import by_code
 
-__all__ = ["Measurement", "host", "measure"]
+if TYPE_CHECKING:
+    from ferrule.runtime.profile import Profile
+
+__all__ = ["Measurement", "host", "measure", "profile"]
 
 
 @dataclass(frozen=True)
 class Measurement:
     """latency_ms: p10, p25, p50, p75, p90, p99 of single calls, after warm-up.
 
-    load_ms: opening the artefact, engine already imported.
+    load_ms: opening the artefact, engine already imported. first_ms: the first call, before any warm-up.
     peak_rss_mb: of the whole process, Python and engine included. length: of the dynamic axis; None when static.
     """
 
@@ -29,6 +32,7 @@ class Measurement:
     length: int | None
     latency_ms: dict[str, float]
     load_ms: float
+    first_ms: float
     peak_rss_mb: float
 
     def to_json(self) -> dict[str, Any]:
@@ -54,6 +58,22 @@ def measure(bundle: str | Path, *, threads: int = 1, runs: int = 50, length: int
     if "code" in data:
         raise by_code(data["code"], data["message"], data["hint"])
     return Measurement(**data)
+
+
+def profile(bundle: str | Path, *, threads: int = 1, runs: int = 50, length: int | None = None) -> Profile:
+    """Times of the ops of the middle one of some runs, after warm-up, in this process; lengths as `measure` has them.
+
+    Raises TargetError FER-TGT-005 where the engine cannot tell.
+    """
+    from ferrule.bundle import Bundle
+    from ferrule.runtime.bench.child import WARM_UP, first_inputs
+    from ferrule.runtime.session import Session
+
+    inputs, _ = first_inputs(Bundle.open(bundle), length)
+    with Session.open(bundle, threads) as session:
+        for _ in range(WARM_UP):
+            session.run(inputs)
+        return session.profile(inputs, runs=runs)
 
 
 def host() -> dict[str, Any]:

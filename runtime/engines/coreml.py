@@ -16,6 +16,7 @@ from ferrule.converters.coreml.interpreter import run
 from ferrule.converters.coreml.mil import MilProgram, load
 from ferrule.errors import BundleError
 from ferrule.program import Signature, bucket_name
+from ferrule.runtime.profile import Profile, refuse_profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,6 +91,12 @@ class _Engine:
             arrays[theirs] = np.atleast_1d(array) if takes[theirs].shape else array
             arrays[theirs] = arrays[theirs].astype(wanted)
         return arrays
+
+    def profile(self, program: str, inputs: Mapping[str, NDArray[Any]], runs: int) -> list[Profile]:
+        """Raises TargetError FER-TGT-005."""
+        raise refuse_profile(
+            self.name, "Core ML has no such interface, and the reference interpreter's are not its own"
+        )
 
     def trace(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every value of a run from fresh states, by its name in the package, as the reference interpreter makes it."""

@@ -17,6 +17,7 @@ import numpy as np
 from ferrule.errors import BundleError
 from ferrule.hush import hush
 from ferrule.program import Signature
+from ferrule.runtime.profile import Profile, refuse_profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +45,10 @@ class ExecutorchEngine:
         tensors = [torch.from_numpy(_writable(inputs[name])) for name in names]
         outputs = self._methods[program](tensors, clone_outputs=True)
         return [output.numpy() for output in outputs]
+
+    def profile(self, program: str, inputs: Mapping[str, NDArray[Any]], runs: int) -> list[Profile]:
+        """Raises TargetError FER-TGT-005."""
+        raise refuse_profile(self.name, "its wheel is built without the event tracer")
 
     def reset(self) -> None:
         """Drop the methods: one that is loaded again begins with the file's own values."""

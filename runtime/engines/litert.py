@@ -10,6 +10,7 @@ import numpy as np
 
 from ferrule.errors import BundleError
 from ferrule.program import Signature, bucket_name
+from ferrule.runtime.profile import Profile, refuse_profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +56,10 @@ class LiteRtEngine:
             self._runners[program] = self._interpreter.get_signature_runner(program)
         results = self._runners[program](**inputs)
         return [results[name] for name in self._outputs[program]]
+
+    def profile(self, program: str, inputs: Mapping[str, NDArray[Any]], runs: int) -> list[Profile]:
+        """Raises TargetError FER-TGT-005."""
+        raise refuse_profile(self.name, "its Python package has no profiler")
 
     def reset(self) -> None:
         """Nothing: the artefact keeps no state."""

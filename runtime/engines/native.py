@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferrule.errors import BundleError
+from ferrule.errors import BundleError, ProgramError
 from ferrule.program import Signature
+from ferrule.runtime.profile import OpTime, Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,13 +28,19 @@ class NativeEngine:
 
     def run(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Outputs in the signature's order; `program` is the name of an entry point."""
-        results: list[NDArray[Any]] = self._program.run(program, [inputs[name] for name in self._inputs[program]])
+        with _told():
+            results: list[NDArray[Any]] = self._program.run(program, [inputs[name] for name in self._inputs[program]])
         return results
 
-    def profile(self, program: str, inputs: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, float]]:
-        """(op, where it came from, seconds) of every op of one run, in order."""
-        _, rows = self._program.profile(program, [inputs[name] for name in self._inputs[program]])
-        return list(rows)
+    def profile(self, program: str, inputs: Mapping[str, NDArray[Any]], runs: int) -> list[Profile]:
+        """Every op of each run."""
+        arrays, found = [inputs[name] for name in self._inputs[program]], []
+        for _ in range(runs):
+            start = time.perf_counter()
+            with _told():
+                _, rows = self._program.profile(program, arrays)
+            found.append(Profile(self.name, time.perf_counter() - start, tuple(_op_time(*row) for row in rows)))
+        return found
 
     def reset(self) -> None:
         """Put states back to their first values."""
@@ -53,3 +62,20 @@ def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int)
             "FER-BUN-020", f"The native executor does not load {path.name}: {error}", "Build it again."
         ) from error
     return NativeEngine(program, {name: [spec.name for spec in s.inputs] for name, s in entry_points.items()})
+
+
+def _op_time(op: str, place: str, seconds: float) -> OpTime:
+    """place: `linear (net.py:12)`, or the op alone."""
+    return OpTime(op, place.removeprefix(op).strip(" ()"), seconds)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """The runtime's refusals as Ferrule's."""
+    from ferrule.runtime import _C
+
+    try:
+        yield
+    except _C.ProgramError as error:
+        code, _, message = str(error).partition(" ")
+        raise ProgramError(code, message) from error

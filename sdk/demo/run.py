@@ -21,9 +21,10 @@ DEVICES = (
     "galaxy-s24:executorch",
     "iphone-15-pro:coreml",
     "macbook-air-m2:executorch-coreml",
+    "raspberry-pi-5:native",
     "raspberry-pi-5:onnx",
 )
-OTHERS = ("galaxy-s24:executorch", "raspberry-pi-5:onnx")
+OTHERS = ("galaxy-s24:executorch", "raspberry-pi-5:native", "raspberry-pi-5:onnx")
 """Devices that get `fp` and `w4g32` too, to compare with."""
 
 RUNS = 30
