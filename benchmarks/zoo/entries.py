@@ -8,10 +8,10 @@ from importlib.util import find_spec
 
 from benchmarks.zoo.checkpoints import hf_model, text_model
 from benchmarks.zoo.lively import enliven
-from benchmarks.zoo.real import PACKAGE, efficientnet_lite0
 from benchmarks.zoo.speech import Keywords, Separator, encoder_model, own
 from benchmarks.zoo.vision import FPN, UNet, mixer_model, picture_model, poolformer_model, timm_model
 from ferrule.model import Model
+from ferrule.sources.efficientnet_sample import PACKAGE, efficientnet_lite0
 
 __all__ = ["ENTRIES", "TARGETS", "Entry"]
 
@@ -197,5 +197,5 @@ ENTRIES: dict[str, Entry] = {
 }
 
 if find_spec(PACKAGE) is not None:
-    _REAL = Entry("efficientnet-lite0", "real weights", efficientnet_lite0, coded=TARGETS)
+    _REAL = Entry("efficientnet-lite0", "real weights", lambda name: efficientnet_lite0(), coded=TARGETS)
     ENTRIES[_REAL.name] = _REAL

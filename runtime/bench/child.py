@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ferrule.bundle import Bundle
 
-__all__ = ["first_inputs", "main", "resize_inputs"]
+__all__ = ["first_inputs", "main", "peak_rss_mb", "resize_inputs"]
 
 WARM_UP = 5
 PERCENTILES = (10, 25, 50, 75, 90, 99)
@@ -59,7 +59,7 @@ def main(bundle_path: str, threads: int, runs: int, length: int | None) -> dict[
         "latency_ms": {f"p{percent}": round(float(value), 4) for percent, value in found},
         "load_ms": round(1e3 * load, 3),
         "first_ms": round(1e3 * first, 4),
-        "peak_rss_mb": round(_peak_rss_mb(), 1),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
     }
 
 
@@ -108,7 +108,7 @@ def _length(inputs: Mapping[str, NDArray[Any]], signature: Signature) -> int | N
     return None
 
 
-def _peak_rss_mb() -> float:
+def peak_rss_mb() -> float:
     """VmHWM where there is one: ru_maxrss of a forked process starts from its parent's size."""
     status = Path("/proc/self/status")
     if status.is_file():

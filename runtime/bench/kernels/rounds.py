@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +13,7 @@ from ferrule.errors import TargetError
 from ferrule.runtime.bench.kernels.case import OURS, PACKAGES, Case, package_of
 from ferrule.runtime.bench.kernels.peaks import Peaks
 from ferrule.runtime.bench.measure import host
+from ferrule.runtime.bench.process import Process
 
 __all__ = ["Found", "bench_kernels"]
 
@@ -58,7 +54,7 @@ def bench_kernels(
     found = Found()
     for count in threads:
         with ExitStack() as stack:
-            ours = stack.enter_context(_Process(OURS, count))
+            ours = stack.enter_context(_start(OURS, count))
             answer = ours.ask(do="peaks")
             if "error" in answer:
                 raise TargetError(
@@ -70,7 +66,7 @@ def bench_kernels(
             found.peaks.append(peaks)
             processes = {OURS: ours}
             for peer in peers:
-                process = stack.enter_context(_Process(peer, count))
+                process = stack.enter_context(_start(peer, count))
                 answer = process.ask(do="version")
                 if "error" in answer:
                     found.absent[peer] = answer["error"]
@@ -81,12 +77,16 @@ def bench_kernels(
                 tell(f"{number}/{len(cases)}, {count} threads: {case.name}")
                 for package, process in processes.items():
                     if process.ended:  # by a crash in the last case, which is told there
-                        processes[package] = stack.enter_context(_Process(package, count))
+                        processes[package] = stack.enter_context(_start(package, count))
                 _measure(case, processes, peaks, rounds, found)
     return found
 
 
-def _measure(case: Case, processes: dict[str, _Process], peaks: Peaks, rounds: int, found: Found) -> None:
+def _start(package: str, threads: int) -> Process:
+    return Process("ferrule.runtime.bench.kernels.worker", package, str(threads), threads=threads)
+
+
+def _measure(case: Case, processes: dict[str, Process], peaks: Peaks, rounds: int, found: Found) -> None:
     ways = [way for way in case.ways if package_of(way) in processes]
     times: dict[str, list[float]] = {}
     for way in ways:
@@ -135,61 +135,3 @@ def _rows(case: Case, times: dict[str, list[float]], peaks: Peaks) -> Iterator[d
             "peer_p10_p90": [round(low, 2), round(high, 2)],
             "note": case.notes.get(way, ""),
         }
-
-
-class _Process:
-    """A worker; its answers to questions, an error where it ended.
-
-    It is stopped out of its turn: a package whose threads spin while they wait (OpenMP's do for long) would take the
-    cores from the one that is measured. It leads a group of processes, since a package may have started more.
-    """
-
-    def __init__(self, package: str, threads: int) -> None:
-        # CI: OpenVINO then does not fork, at import, a process that reports its use.
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "CI": "true"}
-        environment.pop("OMP_WAIT_POLICY", None)  # each peer waits as it does in an app of its own
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ferrule.runtime.bench.kernels.worker", package, str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
-
-    def __enter__(self) -> _Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._signal(signal.SIGKILL)  # which ends stopped processes too
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the worker is gone."""
-        return self.process.poll() is not None
-
-    def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-
-    def ask(self, **question: Any) -> dict[str, Any]:
-        """One question, one answer."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        try:
-            self._signal(signal.SIGCONT)
-            self.process.stdin.write(json.dumps(question) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-            self._signal(signal.SIGSTOP)
-        except (BrokenPipeError, ValueError):
-            line = ""
-        if not line:
-            return {"error": f"the process ended with {self.process.poll()}"}
-        answer: dict[str, Any] = json.loads(line)
-        return answer

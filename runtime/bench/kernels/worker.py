@@ -1,19 +1,17 @@
 """The measuring process of one package: `python -m ferrule.runtime.bench.kernels.worker PACKAGE THREADS`.
 
-A line of JSON asks, a line answers. Each package has a process of its own, so that threads that spin while they wait,
-and a crash, are its own. Asked for nothing, it sleeps.
+Each package has a process of its own, so that threads that spin while they wait, and a crash, are its own.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from importlib import import_module
 from typing import Any
 
 from ferrule.runtime.bench.kernels.case import OURS, PACKAGES, Body
+from ferrule.runtime.bench.process import pin, serve
 
 __all__ = ["Worker", "main"]
 
@@ -92,23 +90,10 @@ class Worker:
 
 
 def main() -> None:
-    """Answer until the input ends. What libraries print goes to standard error."""
+    """Answer until the input ends."""
     package, threads = sys.argv[1], int(sys.argv[2])
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-    worker: Worker | None = None
-    for line in sys.stdin:
-        question = json.loads(line)
-        try:
-            if worker is None:
-                worker = Worker(package, threads)
-            answer = getattr(worker, question.pop("do"))(**question)
-        except Exception as error:  # a peer can raise anything; the parent tells it and goes on
-            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+    pin(threads)
+    serve(lambda: Worker(package, threads))
 
 
 if __name__ == "__main__":
