@@ -492,14 +492,17 @@ def _global_mean(low: Lowering, fx: Any, x: Node, size: Any) -> Node:
 
 def _batch_norm(
     low: Lowering, fx: Any, x: Node, weight: Any, bias: Any, mean: Node, variance: Node, *rest: Any
-) -> Node:
+) -> Node | list[Node]:
     numbers = [each for each in rest if isinstance(each, float)]
     epsilon = numbers[-1]
     scale = (low.tensor(variance) + epsilon).rsqrt()
     scale = scale if weight is None else scale * low.tensor(weight)
     shift = -low.tensor(mean) * scale
     shift = shift if bias is None else shift + low.tensor(bias)
-    return low.like("channel_affine", fx, [x], scale=scale, shift=shift)
+    normed = low.make("channel_affine", [x], x.dtype, x.shape, scale=scale, shift=shift)
+    return (
+        normed if hasattr(fx.meta["val"], "shape") else [normed]
+    )  # one form gives statistics too, which nothing reads
 
 
 UNARY = (
