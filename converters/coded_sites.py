@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ferrule.codec import Codec, Range
 
-__all__ = ["CodedSite", "coded_sites", "float_layer", "recapture", "specialise"]
+__all__ = ["CodedSite", "capture_module", "coded_sites", "float_layer", "recapture", "specialise"]
 
 
 _LINEAR = ("x", "codes", "scales", "table", "bias", "bits", "group", "activation", "ranges")
@@ -75,8 +75,6 @@ def recapture(
 
     lengths: dim name -> length; a dim that is absent stays dynamic. Sites that share codes share the module made.
     """
-    import torch
-
     import ferrule.coded  # noqa: F401  the ops must exist before the graph is run
 
     module = graph.program.module(check_guards=False)
@@ -89,7 +87,13 @@ def recapture(
         module.delete_all_unused_submodules()
         _delete_unused_buffers(module)
         module.recompile()
-    lengths = lengths or {}
+    return capture_module(module, graph, lengths or {})
+
+
+def capture_module(module: fx.GraphModule, graph: Captured, lengths: Mapping[str, int]) -> Captured:
+    """Capture a module that was made of a graph, with its inputs, outputs and dynamic axes but for `lengths`."""
+    import torch
+
     arguments = tuple(_example(spec, graph, lengths) for spec in graph.signature.inputs)
     dims = {n: torch.export.Dim(n, min=d.min, max=d.max) for n, d in graph.signature.dims.items() if n not in lengths}
     shapes = tuple({axis: dims[n] for axis, n in enumerate(spec.shape) if n in dims} for spec in graph.signature.inputs)

@@ -23,6 +23,7 @@ from ferrule.converters.executorch_layers import layer_maker
 from ferrule.converters.executorch_partition import collect_reasons, make_partitioner
 from ferrule.converters.executorch_rewrite import fix_view_lengths, rewrite
 from ferrule.converters.executorch_weights import stored_weights
+from ferrule.converters.merging_sites import write_out_merging
 from ferrule.converters.pte import Pte, read_pte
 from ferrule.converters.source_lines import mark_origins, source_line
 from ferrule.errors import LoweringError
@@ -49,6 +50,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     float32 if `expand`).
     """
     notes: dict[str, None] = {}
+    graphs = write_out_merging(graphs)
     mark_origins(graphs)
     with _quiet():
         for name, graph in graphs.items():

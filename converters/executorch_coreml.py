@@ -31,6 +31,7 @@ from ferrule.converters.coreml.package import fix_package
 from ferrule.converters.coreml.readback import describe, notes_for, read_weights
 from ferrule.converters.coreml.toolkit import explain, hide_progress, quiet
 from ferrule.converters.coreml.torch_ops import cast_likes, pool_by_mean, register_ops
+from ferrule.converters.merging_sites import write_out_merging
 from ferrule.converters.source_lines import mark_origins
 from ferrule.device_profiles import DeviceProfile
 from ferrule.errors import BundleError
@@ -79,6 +80,7 @@ def lower_traced(
     """`lower`, and for each method its entry point and what the values of its Core ML function were made from."""
     target = "executorch-coreml"
     check_device(device, target, graphs)
+    graphs = write_out_merging(graphs)
     places = mark_origins(graphs)
     graphs, decoded = hold_codecs(graphs, target, expand)
     signatures = {

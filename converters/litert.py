@@ -23,6 +23,7 @@ from ferrule.converters.litert_contents import delegation_table, signature_dtype
 from ferrule.converters.litert_flatbuffer import place_sites, read_model, rename_signatures, write_model
 from ferrule.converters.litert_names import name_tensors, output_nodes
 from ferrule.converters.litert_sites import SiteBook, choose_form, register_mark
+from ferrule.converters.merging_sites import write_out_merging
 from ferrule.converters.source_lines import mark_origins, place
 from ferrule.errors import LoweringError
 from ferrule.graph_writes import written_buffers
@@ -59,6 +60,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     module that keeps state.
     """
     book = SiteBook(expand, [], [])
+    graphs = write_out_merging(graphs)
     places = mark_origins(graphs)
     with _quiet():
         register_mark()

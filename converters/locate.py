@@ -26,6 +26,7 @@ from ferrule.converters.locate_values import (
     neighbours,
     run_eager,
 )
+from ferrule.converters.merging_sites import write_out_merging
 from ferrule.errors import InputError, LoweringError, ParityError, SourceError
 from ferrule.program import Program
 
@@ -125,7 +126,7 @@ def examine(
         whole = _remake(opened, model, calibration)
     if not 0 <= index < len(proofs):
         raise InputError("FER-INP-004", f"There is no proof input {index}; there are {len(proofs)}, counted from 0.")
-    return _examine(program, place, whole, capture(whole), proofs[index])
+    return _examine(program, place, whole, write_out_merging(capture(whole)), proofs[index])
 
 
 def examine_destination(

@@ -9,6 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ferrule.converters.native_columns import (
+    TOKENS_FIRST,
+    fold_query_scales,
+    join_columns,
+    join_projections,
+    lay_out_merging,
+    rows_of_pictures,
+    slice_before_permutes,
+)
 from ferrule.converters.native_graph import CONSTANT, Graph, Node, same_extent, same_shape
 
 __all__ = ["PASSES", "fuse"]
@@ -160,9 +169,6 @@ def _is(node: Node, *functions: str) -> bool:
     return node.op == "binary" and node.attributes["fn"] in functions and not node.attributes.get("reversed")
 
 
-TOKENS_FIRST = [0, 2, 1, 3]
-
-
 def lay_out_attention(graph: Graph) -> None:
     """Heads that were cut from rows and moved are read where they lie, and written where they go."""
     uses = graph.uses()
@@ -177,52 +183,6 @@ def lay_out_attention(graph: Graph) -> None:
         inputs = [each.inputs[0] for each in attention.inputs[:3]] + attention.inputs[3:]
         attributes = {**attention.attributes, "layout": "bshd"}
         graph.exchange(node, Node("attention", inputs, attributes, node.dtype, node.shape, attention.source))
-
-
-def join_projections(graph: Graph) -> None:
-    """Queries, keys and values that are products of the same rows become one product."""
-    import torch
-
-    uses = graph.uses()
-    for node in graph.nodes():
-        if node.op != "attention" or node.attributes["layout"] != "bshd":
-            continue
-        linears = [each.inputs[0] if each.op == "reshape" else each for each in node.inputs[:3]]
-        if not all(each.op == "linear" and _is_plain(each) and uses.get(id(each)) == 1 for each in linears):
-            continue
-        if any(each.op == "reshape" and uses.get(id(each)) != 1 for each in node.inputs[:3]):
-            continue
-        first = linears[0]
-        if not all(_joins(first, each) for each in linears[1:]):
-            continue
-        attributes = dict(first.attributes)
-        for key in ("weight", "codes", "scales", "bias"):
-            parts = [each.attributes.get(key) for each in linears]
-            if any(part is not None for part in parts):
-                attributes[key] = torch.cat(
-                    [p if p is not None else torch.zeros(_rows(n)) for p, n in zip(parts, linears, strict=True)]
-                )
-        width = sum(each.shape[-1] for each in linears)
-        joined = Node("linear", list(first.inputs), attributes, "float32", (*first.shape[:-1], width), first.source)
-        rows = (*first.shape[:-1], node.shape[-1] * node.shape[-2])
-        told = {**node.attributes, "layout": "qkv"}
-        whole = Node("attention", [joined, *node.inputs[3:]], told, "float32", rows, node.source)
-        graph.exchange(node, Node("reshape", [whole], {"shape": list(node.shape)}, "float32", node.shape, node.source))
-
-
-def _rows(linear: Node) -> int:
-    return int(linear.shape[-1])
-
-
-def _is_plain(linear: Node) -> bool:
-    return len(linear.inputs) == 1 and linear.attributes.get("activation") is None and len(linear.shape) == 3
-
-
-def _joins(a: Node, b: Node) -> bool:
-    """Whether the two read the same rows, and their weights are alike and can stand in one array."""
-    keys = ("kind", "bits", "group", "input", "input_scale", "input_zero")
-    alike = all(a.attributes.get(key) == b.attributes.get(key) for key in keys)
-    return alike and a.attributes["kind"] != "lookup" and a.inputs[0] is b.inputs[0]
 
 
 def join_activations(graph: Graph) -> None:
@@ -256,7 +216,13 @@ PASSES: tuple[Callable[[Graph], Any], ...] = (
     simplify_views,
     fold_channel_affine,  # before activations: a convolution with an activation takes no scale any more
     find_attention,
+    fold_query_scales,
+    slice_before_permutes,
+    rows_of_pictures,
+    simplify_views,
     lay_out_attention,
+    lay_out_merging,
+    join_columns,  # after attention reads rows, of which queries, keys and values are columns
     join_projections,  # after attention reads rows: the one product has the rows of all three
     simplify_views,
     join_activations,  # before residuals: the activation comes first in the kernels

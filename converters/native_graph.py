@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CONSTANT", "INPUT", "STATE", "Extent", "Graph", "Node", "postfix", "same_extent", "same_shape"]
+__all__ = ["CONSTANT", "INPUT", "RESULT", "STATE", "Extent", "Graph", "Node", "postfix", "same_extent", "same_shape"]
 
-INPUT, CONSTANT, STATE = "input", "constant", "state"
-"""Ops of nodes that compute nothing."""
+INPUT, CONSTANT, STATE, RESULT = "input", "constant", "state", "result"
+"""Ops of nodes that compute nothing. A result is what its input, whose attribute `results` is above 1, yields besides
+
+its first one: the one that has the attribute `index`.
+"""
 
 Extent = Any
 """A length: an int, or a sympy expression of the symbols of dynamic axes."""
@@ -24,7 +27,7 @@ Extent = Any
 
 @dataclass(eq=False)
 class Node:
-    """One op and its result. Attributes that are tensors become arrays of the file.
+    """One op and its (first) result. Attributes that are tensors become arrays of the file.
 
     dtype: as numpy names it. tensor: of constants, and the first value of states. name: of inputs and states.
     """
@@ -41,7 +44,7 @@ class Node:
     @property
     def is_computed(self) -> bool:
         """Whether something runs for it."""
-        return self.op not in (INPUT, CONSTANT, STATE)
+        return self.op not in (INPUT, CONSTANT, STATE, RESULT)
 
 
 @dataclass
@@ -93,21 +96,26 @@ class Graph:
         """What csrc/executor/graph.h reads; `names` gives names to tensors and symbols."""
         numbers = {id(node): number for number, node in enumerate(self.inputs)}
         nodes: list[dict[str, Any]] = []
+        values = len(self.inputs)
         for node in self.nodes():
+            if node.op == RESULT:
+                numbers[id(node)] = numbers[id(node.inputs[0])] + node.attributes["index"]
             if not node.is_computed:
                 continue
             told: dict[str, Any] = {"op": node.op, "in": [_reference(each, numbers, names) for each in node.inputs]}
             told |= {key: names.told(value) for key, value in node.attributes.items() if value is not None}
             if node.source:
                 told["source"] = node.source
-            numbers[id(node)] = len(self.inputs) + len(nodes)
+            numbers[id(node)] = values
+            values += node.attributes.get("results", 1)
             nodes.append(told)
         for _, node in self.outputs:
             if id(node) not in numbers:  # a constant or a state as it is
                 nodes.append(
                     {"op": "reshape", "in": [_reference(node, numbers, names)], "shape": names.told(node.shape)}
                 )
-                numbers[id(node)] = len(self.inputs) + len(nodes) - 1
+                numbers[id(node)] = values
+                values += 1
         return {
             "name": name,
             "dims": list(dims),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.native_graph import CONSTANT, Extent, Node, same_extent, same_shape
+from ferrule.converters.native_graph import CONSTANT, RESULT, Extent, Node, same_extent, same_shape
 
 if TYPE_CHECKING:
     from ferrule.converters.native import Lowering
@@ -353,15 +353,13 @@ def _index(low: Lowering, fx: Any, x: Node, indices: Sequence[Any]) -> Node:
 
 
 def _gather(low: Lowering, fx: Any, x: Node, axis: int, indices: Node, **_: Any) -> Node:
-    axis = _axis(x, axis)
-    if any(size != 1 for other, size in enumerate(indices.shape) if other != axis):
-        raise Unsupported("a gather of elements along several axes")
-    for other in range(len(x.shape)):
-        if other != axis:
-            shape = [*x.shape[:other], 1, *x.shape[other + 1 :]]
-            x = _slice_node(low, x, other, 0, 1, shape)
-    flat = _view(low, low.cast(indices, "int64"), (indices.shape[axis],))
-    return low.like("gather", fx, [x, flat], axis=axis)
+    axis, indices = _axis(x, axis), low.cast(indices, "int64")
+    others = [other for other in range(len(x.shape)) if other != axis]
+    if any(indices.shape[other] != 1 for other in others):
+        return low.like("gather_elements", fx, [x, indices], axis=axis)
+    for other in others:
+        x = _slice_node(low, x, other, 0, 1, [*x.shape[:other], 1, *x.shape[other + 1 :]])
+    return low.like("gather", fx, [x, _view(low, indices, (indices.shape[axis],))], axis=axis)
 
 
 def _arange(low: Lowering, fx: Any, *bounds: Any, **_: Any) -> Node:
@@ -403,6 +401,24 @@ def _attention(
         while len(mask.shape) < 4:
             mask = _view(low, mask, (1, *mask.shape))
     return low.like("attention", fx, [q, k, v, *([] if mask is None else [mask])], **attributes)
+
+
+def _merge_tokens(
+    low: Lowering, fx: Any, x: Node, keys: Node, sizes: Any, counts: Any, mean: Node, positions: Node, protected: int,
+    left: Extent,
+) -> list[Node]:  # fmt: skip
+    _, heads, _, _ = keys.shape
+    batch, tokens, width = x.shape
+    attributes = {"heads": heads, "kv_heads": heads, "layout": "bhsd", "protected": protected}
+    if counts is None:
+        plan = low.make("token_match", [keys], "int32", (batch, tokens), **attributes, count=tokens - left)
+    else:
+        given = [keys, sizes, low.cast(counts, "int32")]
+        plan = low.make("token_match", given, "int32", (batch, tokens), **attributes, padded=True)
+    given = [x, plan, *([] if sizes is None else [sizes])]
+    merged = low.make("token_merge", given, "float32", (batch, left, width), left=left, results=2)
+    new = low.make(RESULT, [merged], "float32", (batch, left), index=1)
+    return [merged, new, low.cast(plan, "float32")]
 
 
 def _pair(value: Any) -> list[int]:
@@ -476,14 +492,17 @@ def _global_mean(low: Lowering, fx: Any, x: Node, size: Any) -> Node:
 
 def _batch_norm(
     low: Lowering, fx: Any, x: Node, weight: Any, bias: Any, mean: Node, variance: Node, *rest: Any
-) -> Node:
+) -> Node | list[Node]:
     numbers = [each for each in rest if isinstance(each, float)]
     epsilon = numbers[-1]
     scale = (low.tensor(variance) + epsilon).rsqrt()
     scale = scale if weight is None else scale * low.tensor(weight)
     shift = -low.tensor(mean) * scale
     shift = shift if bias is None else shift + low.tensor(bias)
-    return low.like("channel_affine", fx, [x], scale=scale, shift=shift)
+    normed = low.make("channel_affine", [x], x.dtype, x.shape, scale=scale, shift=shift)
+    return (
+        normed if hasattr(fx.meta["val"], "shape") else [normed]
+    )  # one form gives statistics too, which nothing reads
 
 
 UNARY = (
@@ -558,6 +577,7 @@ OPS: dict[str, Maker] = {
     "aten.bmm": _matmul,
     "aten.mm": _matmul,
     "ferrule.coded_linear": _coded_linear,
+    "ferrule.merge_tokens": _merge_tokens,
     "aten.embedding": _embedding,
     "ferrule.coded_embedding": _coded_embedding,
     "aten.index_select": _index_select,

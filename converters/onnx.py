@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.coded_sites import CodedSite, coded_sites, recapture
+from ferrule.converters.merging_sites import write_out_merging
 from ferrule.converters.onnx_delegation import delegation_rows
 from ferrule.converters.onnx_export import to_onnx
 from ferrule.converters.onnx_file import WEIGHTS, SharedWeights, needs_own_file, stored_weights, write_model
@@ -38,6 +39,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     from ferrule.converters.onnx_layers import layer_maker
 
     notes: dict[str, None] = {}
+    graphs = write_out_merging(graphs)
     places = mark_origins(graphs)
     make = layer_maker(expand, notes)
     paths = {name: folder / f"{name}.onnx" for name in graphs}

@@ -46,7 +46,8 @@ def read_graphs(folder: Path) -> dict[str, Any]:
     """Read what `write_graphs` wrote."""
     import torch
 
-    import ferrule.coded  # noqa: F401  the graphs call its ops
+    import ferrule.coded
+    import ferrule.techniques.tokens.merge_op  # noqa: F401  the graphs call the ops of both
     from ferrule.model import Captured
 
     signatures = json.loads((folder / "signatures.json").read_text())

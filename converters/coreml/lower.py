@@ -24,6 +24,7 @@ from ferrule.converters.coreml.package import fix_package, join_functions
 from ferrule.converters.coreml.readback import describe, flag_notes, notes_for, read_weights, signature_of
 from ferrule.converters.coreml.toolkit import explain, hide_progress, input_types, output_type, quiet
 from ferrule.converters.coreml.torch_ops import register_ops
+from ferrule.converters.merging_sites import write_out_merging
 from ferrule.converters.source_lines import mark_origins
 from ferrule.device_profiles import DeviceProfile
 from ferrule.program import Program, Signature, bucket_name
@@ -51,6 +52,7 @@ def lower_traced(
 ) -> tuple[Program, dict[str, tuple[str, Origins]]]:
     """`lower`, and for each function its entry point and what its values were made from."""
     check_device(device, "coreml", graphs)
+    graphs = write_out_merging(graphs)
     places = mark_origins(graphs)
     graphs, decoded = hold_codecs(graphs, "coreml", expand)
     buckets = {name: static_lengths(graph.signature) for name, graph in graphs.items()}

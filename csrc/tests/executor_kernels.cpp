@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "tests/executor.h"
@@ -610,11 +611,76 @@ bool images_refuse() {
              {x});
 }
 
+// Keys of [2][heads][tokens][width] as the layouts have them, and the plan that each gives.
+bool token_match_passes() {
+  Random random(11);
+  const size_t heads = 2, tokens = 9, width = 5, all = heads * width;
+  const Tensor bhsd({2, heads, tokens, width}, draw(random, 2 * heads * tokens * width));
+  Floats rows(bhsd.count()), joined(3 * bhsd.count(), 7.0f);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const size_t x = i % width, t = i / width % tokens, h = i / width / tokens % heads,
+                 b = i / width / tokens / heads;
+    const size_t row = b * tokens + t, column = h * width + x;
+    rows[row * all + column] = joined[row * 3 * all + all + column] = bhsd.as<float>()[i];
+  }
+  const std::string op = R"("op": "token_match", "heads": 2, "kv_heads": 2, "protected": 1, "count": 3, )";
+  const Tensor plan = run_node(op + R"("layout": "bhsd")", {bhsd});
+  const int32_t* to = plan.as<int32_t>();
+  bool ok = plan.spec.dtype == Dtype::kInt32 && plan.spec.shape == shape_of({2, tokens}) && to[0] == 0;
+  for (size_t b = 0; b < 2; ++b) ok &= *std::max_element(to + b * tokens, to + (b + 1) * tokens) == 5;
+  for (const size_t threads : {1, 2}) {
+    ok &= run_node(op + R"("layout": "bshd")", {Tensor({2, tokens, all}, rows)}, {}, threads) == plan;
+    ok &=
+        run_node(op + R"("layout": "bshd")", {Tensor({2, tokens, heads, width}, rows)}, {}, threads) == plan;
+    ok &= run_node(op + R"("layout": "qkv")", {Tensor({2, tokens, 3 * all}, joined)}, {}, threads) == plan;
+  }
+  // Nothing to merge and nothing that is padded: every token keeps its place.
+  const std::string padded = op + R"("layout": "bhsd", "padded": true)";
+  const Tensor ones({2, tokens}, Floats(2 * tokens, 1)), counts({2}, std::vector<int32_t>{0, 3});
+  const Tensor by_row = run_node(padded, {bhsd, ones, counts});
+  for (size_t t = 0; t < tokens; ++t) ok &= by_row.as<int32_t>()[t] == static_cast<int32_t>(t);
+  ok &= !memcmp(by_row.as<int32_t>() + tokens, to + tokens, tokens * sizeof(int32_t));
+  if (!ok) printf("token_match: wrong\n");
+  ok &= refuses("FER-NAT-003", op + R"("layout": "sbhd")", {bhsd});
+  ok &= refuses("FER-NAT-003", R"("op": "token_match", "layout": "bhsd", "heads": 2, "kv_heads": 2)", {bhsd});
+  ok &= refuses("FER-NAT-004", op + R"("layout": "bhsd")", {Tensor({2, tokens, all}, rows)});
+  ok &= refuses("FER-NAT-004", op + R"("layout": "qkv")", {Tensor({2, tokens, all}, rows)});
+  ok &= refuses("FER-NAT-004", op + R"("layout": "bhsd")", {bhsd, ones, counts});
+  ok &= refuses("FER-NAT-004", padded, {bhsd, counts, ones});
+  ok &= refuses("FER-NAT-008", padded, {bhsd, ones, Tensor({2}, std::vector<int32_t>{-1, 0})});
+  return ok & refuses("FER-NAT-008", padded, {bhsd, Tensor({2, tokens}, Floats(2 * tokens, NAN)), counts});
+}
+
+bool token_merge_passes() {
+  const Tensor x({1, 3, 2}, Floats{1, 2, 3, 4, 5, 6}), plan({1, 3}, std::vector<int32_t>{0, 1, 0});
+  const Tensor sizes({1, 3}, Floats{1, 2, 3});
+  const auto text = [](const char* left, const char* more) {
+    return std::string(R"({"entries": [{"name": "f", "dims": [], "inputs": [)") +
+           R"({"name": "x", "dtype": "float32", "shape": [1, 3, 2]}, {"name": "p", "dtype": "int32", "shape": [1, 3]}, )" +
+           R"({"name": "s", "dtype": "float32", "shape": [1, 3]}], "nodes": [{"op": "token_merge", "results": 2, "left": )" +
+           left + R"(, "in": [0, 1)" + more +
+           R"(]}], "outputs": [{"name": "y", "value": 3}, {"name": "n", "value": 4}], "updates": []}], "states": []})";
+  };
+  const std::vector<Tensor> plain = run_graph(text("2", ""), {x, plan, sizes});
+  bool ok = is_near("token_merge", plain[0], Tensor({1, 2, 2}, Floats{3, 4, 3, 4}), 1e-6f);
+  ok &= is_near("sizes of token_merge", plain[1], Tensor({1, 2}, Floats{2, 1}), 0);
+  const std::vector<Tensor> weighted = run_graph(text("3", ", 2"), {x, plan, sizes});
+  ok &= is_near("token_merge by size", weighted[0], Tensor({1, 3, 2}, Floats{4, 5, 3, 4, 0, 0}), 1e-6f);
+  ok &= is_near("sizes that add up", weighted[1], Tensor({1, 3}, Floats{4, 2, 0}), 0);
+  const std::string op = R"("op": "token_merge", "results": 2, "left": )";
+  ok &= refuses("FER-NAT-003", R"("op": "token_merge", "left": 2)", {x, plan});
+  ok &= refuses("FER-NAT-004", op + "0", {x, plan}) & refuses("FER-NAT-004", op + "2", {x, sizes});
+  ok &= refuses("FER-NAT-004", op + "2", {x, Tensor({3}, std::vector<int32_t>(3))});
+  ok &= refuses("FER-NAT-004", op + "2", {x, plan, plan}) & refuses("FER-NAT-008", op + "1", {x, plan});
+  return ok & refuses("FER-NAT-008", op + "2", {x, Tensor({1, 3}, std::vector<int32_t>{0, -1, 0})});
+}
+
 }  // namespace
 
 bool executor_kernels_pass() {
   return linear_passes() & linear_refuses() & embedding_passes() & norms_pass() & rows_pass() &
-         attention_passes() & attention_refuses() & images_pass() & images_refuse();
+         attention_passes() & attention_refuses() & images_pass() & images_refuse() & token_match_passes() &
+         token_merge_passes();
 }
 
 }  // namespace ferrule::tests

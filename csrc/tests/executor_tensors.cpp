@@ -417,6 +417,28 @@ bool reduce_passes() {
                std::vector<float>{kNan});
 }
 
+bool gather_elements_passes() {
+  Random random(9);
+  const Tensor x = draw(random, {3, 4, 5});
+  bool ok = true;
+  for (size_t axis = 0; axis < 3; ++axis) {
+    Dims dims = {2, 4, 3};
+    dims[axis] = 6;
+    const auto size = static_cast<int64_t>(x.spec.shape[axis]);
+    const Tensor indices = draw_whole<int64_t>(random, dims, -size, size - 1);
+    const Tensor got = run_node(R"("op": "gather_elements", "axis": )" + std::to_string(axis), {x, indices});
+    bool same = got.spec.shape == indices.spec.shape && got.spec.dtype == Dtype::kFloat32;
+    for (size_t i = 0; same && i < got.count(); ++i) {
+      std::vector<size_t> index = index_of(got.spec.shape, i);
+      const int64_t chosen = indices.as<int64_t>()[i];
+      index[axis] = static_cast<size_t>(chosen < 0 ? chosen + size : chosen);
+      same = got.as<float>()[i] == x.as<float>()[(index[0] * 4 + index[1]) * 5 + index[2]];
+    }
+    ok &= check(same, "gather_elements along axis " + std::to_string(axis));
+  }
+  return ok;
+}
+
 bool gather_passes() {
   Random random(7);
   bool ok = true;
@@ -564,6 +586,14 @@ bool refusals_pass() {
       {"FER-NAT-004", fn("reduce", "max") + R"(, "axes": [0])", {Tensor({0}, std::vector<float>())}},
       {"FER-NAT-004", R"("op": "gather", "axis": 0)", {x, x}},
       {"FER-NAT-004", R"("op": "gather", "axis": 2)", {x, n}},
+      {"FER-NAT-004", R"("op": "gather_elements", "axis": 0)", {x, x}},
+      {"FER-NAT-004", R"("op": "gather_elements", "axis": 0)", {x, Tensor({1}, std::vector<int64_t>{0})}},
+      {"FER-NAT-004",
+       R"("op": "gather_elements", "axis": 0)",
+       {x, Tensor({1, 99}, std::vector<int64_t>(99))}},
+      {"FER-NAT-008",
+       R"("op": "gather_elements", "axis": 0)",
+       {x, Tensor({1, 1}, std::vector<int64_t>{INT64_MAX})}},
       {"FER-NAT-008", R"("op": "gather", "axis": 0)", {x, n}},
       {"FER-NAT-008", R"("op": "gather", "axis": 0)", {x, Tensor({1}, std::vector<int64_t>{INT64_MIN})}},
       {"FER-NAT-005", R"("op": "gather", "axis": 0)", {wide, Tensor({1, 1}, std::vector<int64_t>{0})}},
@@ -592,7 +622,7 @@ bool executor_tensors_pass() {
   bool ok = true;
   for (const auto passes :
        {binary_passes, numbers_pass, unary_passes, cast_passes, where_passes, permute_passes, moves_pass,
-        reduce_passes, gather_passes, matmul_passes, graphs_pass, refusals_pass})
+        reduce_passes, gather_passes, gather_elements_passes, matmul_passes, graphs_pass, refusals_pass})
     ok &= passes();
   return ok;
 }

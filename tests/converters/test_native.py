@@ -18,6 +18,7 @@ from ferrule.device_profiles import load
 from ferrule.errors import LoweringError
 from ferrule.model import as_model, capture
 from ferrule.runtime.engines.native import NativeEngine, open_engine
+from ferrule.sources.torchvision_ops import declare_torchvision_ops
 
 TOKENS = ferrule.Dim("tokens", 1, 48)
 
@@ -63,6 +64,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "range": lambda x: x + torch.arange(x.shape[1])[None, :, None] + torch.ones_like(x) + torch.zeros(1, x.shape[1], 8),
     "pad": lambda x: functional.pad(x, (1, 2, 0, 1), value=3.0),
     "index": lambda x: x[:, torch.tensor([0, 0])] + x.index_select(2, torch.tensor([7, 0, 3, 3, 1, 1, 2, 5]))[:, :1],
+    "elements": lambda x: x.gather(2, (x > 0).long() + 2) + x.gather(1, (x > 0).long()).sum(-1, keepdim=True),
     "attention": lambda x: functional.scaled_dot_product_attention(
         *(x.view(2, -1, 2, 4).transpose(1, 2),) * 3, is_causal=True
     ),
@@ -144,6 +146,75 @@ def test_pictures_agree_and_batch_norms_are_folded(tmp_path: Path) -> None:
     np.testing.assert_allclose(engine.run("forward", {"input": x.numpy()})[0], want.numpy(), rtol=1e-4, atol=1e-5)
     found = ops(engine, {"input": x.numpy()})
     assert found.count("conv") == 3 and "binary" not in found and found.count("permute") <= 1
+
+
+def test_pictures_stay_with_channels_last_from_end_to_end(tmp_path: Path) -> None:
+    """EfficientNet-lite0: convolutions with their batch norms, activations and residuals, and little else."""
+    declare_torchvision_ops()
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    module = timm.create_model("efficientnet_lite0", pretrained=False).eval()
+    x = torch.randn(1, 3, 64, 64)
+    engine = open_module(module, {"x": x}, tmp_path)
+    with torch.no_grad():
+        want = module(x)
+    got = engine.run("forward", {"x": x.numpy()})[0]
+    assert functional.cosine_similarity(torch.from_numpy(got), want).item() > 0.99999
+    assert sorted(ops(engine, {"x": x.numpy()})) == ["conv"] * 49 + ["linear", "permute", "reduce"]
+
+
+def test_a_vision_transformer_is_six_ops_a_block(tmp_path: Path) -> None:
+    model = vit()
+    engine = open_model(model, tmp_path)
+    inputs = {name: value.numpy() for name, value in model.proofs()[0].items()}
+    found = ops(engine, inputs)
+    assert [found.count(op) for op in ("linear", "attention", "layer_norm", "conv")] == [25, 6, 13, 1]
+    assert not {"permute", "activate", "softmax", "matmul"} & set(found)
+    agree(engine, model, 0.99999)
+
+
+@pytest.mark.parametrize(("recipe", "least"), [("tome8", 0.99999), ("tome16-w8a8", 0.999)])
+def test_merging_runs_its_kernels_and_agrees(recipe: str, least: float, tmp_path: Path) -> None:
+    model = ferrule.compress(vit(), recipe)
+    engine = open_model(model, tmp_path)
+    found = ops(engine, {name: value.numpy() for name, value in model.proofs()[0].items()})
+    assert found.count("token_match") == found.count("token_merge") == found.count("attention") == 6
+    assert not {"permute", "softmax", "matmul"} & set(found)
+    agree(engine, model, least)
+
+
+def test_merging_of_padded_rows_agrees_at_every_length(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 2, 64, dropout=0.0, batch_first=True)
+    module = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).eval()
+    x, tokens = torch.randn(2, 20, 32), ferrule.Dim("tokens", 2, 40)
+    model = ferrule.compress(as_model(module, {"src": x}, {"src": {1: tokens}}), "tome8")
+    engine = open_model(model, tmp_path)
+    merged = model.entry_points["forward"].module
+    for length in (20, 7, 40, 2):
+        x = torch.randn(2, length, 32)
+        with torch.no_grad():
+            want = merged(x)
+        np.testing.assert_allclose(engine.run("forward", {"src": x.numpy()})[0], want.numpy(), rtol=1e-4, atol=1e-4)
+    assert ops(engine, {"src": x.numpy()}).count("token_match") == 3
+
+
+def vit() -> ferrule.Model:
+    pytest.importorskip("timm")
+    return ferrule.load_model("sample:vit")
+
+
+def open_model(model: ferrule.Model, folder: Path) -> NativeEngine:
+    program = native.lower(capture(model), load("raspberry-pi-5"), folder)
+    return open_engine(folder / program.main, program.entry_points, 1)
+
+
+def agree(engine: NativeEngine, model: ferrule.Model, least: float) -> None:
+    for inputs in model.proofs()[:4]:
+        with torch.no_grad():
+            want = model.entry_points["forward"].module(*inputs.values())
+        got = torch.from_numpy(engine.run("forward", {name: value.numpy() for name, value in inputs.items()})[0])
+        assert functional.cosine_similarity(got.flatten(), want.flatten(), 0) > least
 
 
 @pytest.mark.parametrize(("recipe", "least"), [("w8", 0.9999), ("w8a8", 0.999), ("w4g32", 0.999)])

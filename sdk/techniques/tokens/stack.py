@@ -10,15 +10,8 @@ from torch import Tensor, nn
 
 from ferrule.errors import RecipeError
 from ferrule.techniques.tokens.families import Family
-from ferrule.techniques.tokens.merging import (
-    Plan,
-    attention_bias,
-    match_tokens,
-    merge_all,
-    merge_padded,
-    normalise_keys,
-    unmerge,
-)
+from ferrule.techniques.tokens.merge_op import merge_tokens
+from ferrule.techniques.tokens.merging import Plan, attention_bias, unmerge
 
 __all__ = ["MergingStack"]
 
@@ -78,14 +71,11 @@ class MergingStack(nn.Module):
         for index, block in enumerate(self.children()):
             x, keys = self.family.attend(block, x, attention_bias(sizes, self.prop_attn, real is not None))
             if self.plan.merges(index):
-                metric = normalise_keys(keys, self.mean)
-                matching = match_tokens(metric, sizes if self.plan.padded else None, self.plan.protected)
-                if counts is None or sizes is None:
-                    count = self.plan.merges(index)
-                    x, sizes, went = merge_all(x, sizes, matching, count, self.positions)
-                else:
-                    left = self.plan.length(tokens, index + 1)
-                    x, sizes, went = merge_padded(x, sizes, matching, counts[:, index], left)
+                left = self.plan.length(tokens, index + 1)
+                of_row = None if counts is None else counts[:, index]
+                x, sizes, went = merge_tokens(
+                    x, keys, sizes, of_row, self.mean, self.positions, self.plan.protected, left
+                )
                 where = went if where is None else went.gather(1, where.long())
             x = self.family.feed(block, x)
         return x if where is None else unmerge(x, where)
