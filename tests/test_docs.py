@@ -63,6 +63,11 @@ def test_the_table_of_kernels_is_generated() -> None:
     assert load_tool("tables").render_kernels(text) == text, "run: python tools/tables.py"
 
 
+def test_the_tables_of_models_are_generated() -> None:
+    text = (DOCS / "models.md").read_text()
+    assert load_tool("tables").render_models(text) == text, "run: python tools/tables.py"
+
+
 def test_pages_of_commands_and_the_index_are_generated() -> None:
     tool = load_tool("command_pages")
     index = (DOCS / "README.md").read_text()

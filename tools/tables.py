@@ -22,6 +22,7 @@ from ferrule.device_profiles import load, names
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 KERNELS = ROOT / "docs" / "kernels.md"
+MODELS, MODELS_FOUND = ROOT / "docs" / "models.md", ROOT / "docs" / "results" / "models.json"
 SPEEDS = ROOT / "docs" / "results" / "kernels.json"
 ISAS = ("scalar", "avx2", "avx512", "neon", "dotprod", "i8mm")
 
@@ -92,6 +93,38 @@ def _speed_cells(rows: list[dict[str, Any]]) -> str:
     return f" {time:.{1 if time < 1000 else 0}f} | {rows[0]['roofline_share']:.2f} | {told} |"
 
 
+def models_table() -> str:
+    """A row for each model, shape and dtype of docs/results/models.json: our time, cosine, and each peer's."""
+    cases: dict[tuple[str, str, str, int], list[dict[str, Any]]] = {}
+    for row in json.loads(MODELS_FOUND.read_text())["rows"]:
+        cases.setdefault((row["model"], row["dtype"], row["shape"], row["threads"]), []).append(row)
+    lines = ["| model | dtype | shape | T | ours, ms | cosine | peers: x, cosine |", "|---|---|---|--:|--:|--:|---|"]
+    for (model, dtype, shape, threads), rows in cases.items():
+        peers = sorted((row for row in rows if row["peer"]), key=lambda row: float(row["ratio"]))
+        told = "; ".join(f"{row['peer']} {row['ratio']:.2f}{_cosine(', ', row['peer_cosine'])}" for row in peers)
+        ours = f"{rows[0]['ours_us'] / 1e3:.3f} | {_cosine('', rows[0]['cosine'])}"
+        lines.append(f"| {model} | {dtype} | {shape} | {threads} | {ours} | {told} |")
+    return "\n".join(lines)
+
+
+def _cosine(before: str, value: float | None) -> str:
+    return "" if value is None else f"{before}{value:.4f}"
+
+
+def footprints_table() -> str:
+    """A row for each way to run a model of docs/results/models.json."""
+    lines = [
+        "| model | dtype | runtime | file, MB | open, ms | first, ms | warm, ms | peak, MB |",
+        "|---|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in json.loads(MODELS_FOUND.read_text())["footprints"]:
+        way = "**native**" if row["way"] == "ferrule" else row["way"]
+        times = f"{row['load_ms']:.0f} | {row['first_ms']:.2f} | {row['warm_ms']:.2f}"
+        ends = f"{row['file_mb']:.1f} | {times} | {row['peak_mb']:.0f}"
+        lines.append(f"| {row['model']} | {row['dtype']} | {way} | {ends} |")
+    return "\n".join(lines)
+
+
 def fill(text: str, name: str, table: str) -> str:
     """The text with the block `name` replaced."""
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -116,7 +149,13 @@ def render_kernels(text: str) -> str:
     return fill(fill(text, "kernels", kernels_table()), "speeds", speeds_table())
 
 
+def render_models(text: str) -> str:
+    """docs/models.md with its two tables."""
+    return fill(fill(text, "models", models_table()), "footprints", footprints_table())
+
+
 if __name__ == "__main__":
+    MODELS.write_text(render_models(MODELS.read_text()))
     KERNELS.write_text(render_kernels(KERNELS.read_text()))
     content = render(README.read_text())
     if len(sys.argv) > 1:

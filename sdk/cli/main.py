@@ -25,7 +25,7 @@ from ferrule.errors import FerruleError, OutputError
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "bench": "Measure the native kernels beside other packages.",
+    "bench": "Measure the native kernels, or whole models, beside other packages.",
     "build": "Compress a model, or those of a project file, and build one bundle for each device.",
     "cache": "Show the size of the cache of builds, or empty it.",
     "check": "Verify a bundle's files and run its proof again.",
