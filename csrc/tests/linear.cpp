@@ -128,7 +128,7 @@ ferrule_linear_spec draw_spec(Random& random) {
 bool all_compute(ferrule_pool* pool) {
   for (size_t i = 0; i < ferrule_isa_count(); ++i) {
     const char* isa = ferrule_isa_at(i);
-    if (ferrule_check_isa(isa) != FERRULE_ISA_USABLE) continue;
+    if (!is_tested(isa)) continue;
     for (uint64_t seed = 0; seed < 60; ++seed) {
       Random random(seed);
       const ferrule_linear_spec spec = draw_spec(random);

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "ferrule/dispatch.h"
+
 namespace ferrule::tests {
 
 size_t Random::size(size_t highest) {
@@ -43,6 +45,17 @@ Buffer<int8_t> draw_codes(Random& random, size_t count, int low, int high) {
   Buffer<int8_t> buffer(random, count);
   for (size_t i = 0; i < count; ++i) buffer[i] = static_cast<int8_t>(random.integer(low, high));
   return buffer;
+}
+
+bool is_tested(const char* isa) {
+  const char* active = nullptr;
+  if (ferrule_active_isa(&active) != FERRULE_ISA_USABLE) return false;
+  for (size_t i = 0; i < ferrule_isa_count(); ++i) {
+    const char* name = ferrule_isa_at(i);
+    if (strcmp(name, isa) == 0) return ferrule_check_isa(isa) == FERRULE_ISA_USABLE;
+    if (strcmp(name, active) == 0) return false;
+  }
+  return false;
 }
 
 void Rig::describe(const char* format, ...) {

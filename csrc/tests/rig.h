@@ -82,12 +82,17 @@ class Buffer {
 Buffer<float> draw_normal(Random& random, size_t count);
 Buffer<int8_t> draw_codes(Random& random, size_t count, int low = -128, int high = 127);
 
+// Whether kernels of this instruction set are run: those that this CPU has, up to the one in use.
+bool is_tested(const char* isa);
+
 // One random case of one kernel: `describe` what was drawn, then `expect`.
 class Rig {
  public:
-  Rig(const char* op, const char* isa, uint64_t seed) : random(seed), op_(op), isa_(isa), seed_(seed) {}
+  Rig(const char* op, const char* isa, uint64_t seed, bool thin = false)
+      : random(seed), thin(thin), op_(op), isa_(isa), seed_(seed) {}
 
   Random random;
+  const bool thin;  // every other row and column of a product of codes is 0 (main.cpp)
 
   const char* isa() const { return isa_; }
   // printf-like; printed if the case fails.

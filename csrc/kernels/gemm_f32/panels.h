@@ -4,10 +4,8 @@
 #ifndef FERRULE_KERNELS_GEMM_F32_PANELS_H
 #define FERRULE_KERNELS_GEMM_F32_PANELS_H
 
-#include <math.h>
-
-#include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/panel.h"
+#include "kernels/gemm_f32/finish.h"
 #include "kernels/gemm_f32/tile.h"
 
 namespace {
@@ -30,37 +28,6 @@ inline void for_blocks(const ferrule_gemm_args& args, Body body) {
   const size_t largest = kBlockRows / kRows;
   const size_t block = kRows * (fitting == 0 ? 1 : fitting < largest ? fitting : largest);
   for (size_t row = 0; row < args.m; row += block) body(row, args.m - row < block ? args.m - row : block);
-}
-
-// Writes output[row] for the columns of a panel from their sums, which lack the scale of the column and the
-// bias.
-inline void finish_row(const ferrule_gemm_args& args, const Panel& panel, const float* sums, size_t row) {
-  for_vectors(panel.count, [&](size_t i, size_t count) {
-    const F32 y = fma(load(sums + i), load(panel.scales + i), load(panel.bias + i));
-    finish(args, row, panel.first + i, count, y);
-  });
-}
-
-// The same for `rows` rows of a panel of kColumns columns. What needs few instructions an output has a loop
-// of its own, without the branches of all other epilogues: where the depth is small it counts as much as the
-// product.
-template <size_t kColumns>
-inline void finish_rows(const ferrule_gemm_args& args, const Panel& panel, const float* sums, size_t row,
-                        size_t rows) {
-  const ferrule_epilogue& epilogue = args.epilogue;
-  if (epilogue.activation > FERRULE_ACTIVATION_RELU || epilogue.residual || epilogue.output_scale != 0) {
-    for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
-    return;
-  }
-  const F32 lowest = splat(epilogue.activation == FERRULE_ACTIVATION_RELU ? 0 : -HUGE_VALF);
-  for_vectors(panel.count, [&](size_t i, size_t count) {
-    const F32 scales = load(panel.scales + i), bias = load(panel.bias + i);
-    float* output = static_cast<float*>(args.output) + row * args.output_stride + panel.first + i;
-    for (size_t r = 0; r < rows; ++r) {
-      const F32 y = fma(load(sums + r * kColumns + i), scales, bias);
-      store_some(output + r * args.output_stride, max(lowest, y), count);
-    }
-  });
 }
 
 inline size_t count_vectors(const Panel& panel) { return (panel.count + kLanes - 1) / kLanes; }
