@@ -1,11 +1,11 @@
 # make test | lint | demo | zoo | dist | clean: each from nothing, on a machine with python3.11, g++ and make.
-# make test-native | test-arm | test-sanitize | bench-arm | lib-macos: the kernels by themselves; no .venv, but CMake.
+# make test-native | test-arm | test-sme | test-sanitize | bench-arm | lib-macos: the kernels by themselves; no .venv, but CMake.
 PYTHON ?= python3.11
 JOBS ?= 2
 BIN := .venv/bin
 NATIVE := CMakeLists.txt $(shell find csrc cmake examples/native -type f)
 
-.PHONY: .venv demo zoo test lint dist clean test-native test-arm test-sanitize bench-arm lib-macos
+.PHONY: .venv demo zoo test lint dist clean test-native test-arm test-sme test-sanitize bench-arm lib-macos
 .DELETE_ON_ERROR:
 
 .venv: .venv/.native
@@ -67,8 +67,9 @@ test-native:
 	$(call check,build-native/ferrule_tests,10000)
 	build-native/ferrule_example
 
-# The two older CPUs lack i8mm, and i8mm and dotprod: what is left must be chosen and must run there.
-test-arm:
+# The two older CPUs lack i8mm, and i8mm and dotprod: what is left must be chosen and must run there. SME is part of it
+# where Clang is there to compile it.
+test-arm: $(if $(shell command -v clang++-19),test-sme)
 	$(call need,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
 	$(call need,qemu-aarch64,qemu-user)
 	$(call build,build-arm,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux.cmake)
@@ -76,6 +77,24 @@ test-arm:
 	$(call check,$(QEMU) -cpu cortex-a76 build-arm/ferrule_tests --active dotprod,100)
 	$(call check,$(QEMU) -cpu cortex-a53 build-arm/ferrule_tests --active neon,100)
 	$(QEMU) -cpu cortex-a76 build-arm/ferrule_example
+
+# $(call sme,BITS): its kernels at a streaming vector length, those for int8 on all that QEMU 7.2 multiplies right.
+define sme
+@$(QEMU) -cpu max$(comma)sme$(1)=on build-arm-sme/ferrule_tests --active sme --isa sme --cases $(or $(CASES),2000)
+@FERRULE_ISA=sme_i8 $(QEMU) -cpu max$(comma)sme$(1)=on build-arm-sme/ferrule_tests --active sme_i8 --isa sme_i8 \
+	--thin 1 --cases $(or $(CASES),2000)
+endef
+
+# By another compiler, and SME's kernels, which are written for any vector length.
+test-sme:
+	$(call need,clang++-19,clang-19)
+	$(call need,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
+	$(call need,qemu-aarch64,qemu-user)
+	$(call build,build-arm-sme,-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-clang.cmake)
+	$(call check,$(QEMU) -cpu max$(comma)sme512=on build-arm-sme/ferrule_tests --active sme,50)
+	$(call sme,128)
+	$(call sme,512)
+	$(call sme,2048)
 
 # Instruction counts and modelled cycles. UPDATE=1 keeps the new figures in docs/results/arm.json.
 bench-arm:

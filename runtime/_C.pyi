@@ -355,7 +355,7 @@ def mean_tokens(
     """
 
 def peak(
-    kind: Literal["fma", "dot_i8", "read"],
+    kind: Literal["fma", "dot_i8", "dot_bf16", "read"],
     units: int = 1,
     *,
     memory: _Tensor | None = None,
@@ -363,9 +363,10 @@ def peak(
 ) -> float:
     """Do as much as a core can, on the calling thread, and return how much that was; the caller takes the time.
 
-    "fma": float32 multiply-adds from registers, "dot_i8": int8 products; both count 2 operations each, a unit is 4096
-    rounds of the instructions. "read": bytes loaded from `memory`, uint8 (bytes,), a multiple of 1024 at an address
-    that is a multiple of 64; a unit is one pass over it. Returns 0 where the instruction set lacks the kind.
+    "fma": float32 multiply-adds from registers, "dot_i8": int8 products, "dot_bf16": bfloat16 products, which only
+    the instruction set "avx512_bf16" has; all count 2 operations each, a unit is 4096 rounds of the instructions.
+    "read": bytes loaded from `memory`, uint8 (bytes,), a multiple of 1024 at an address that is a multiple of 64; a
+    unit is one pass over it. Returns 0 where the instruction set lacks the kind.
     """
 
 def pooling(

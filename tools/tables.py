@@ -24,7 +24,7 @@ README = ROOT / "README.md"
 KERNELS = ROOT / "docs" / "kernels.md"
 MODELS, MODELS_FOUND = ROOT / "docs" / "models.md", ROOT / "docs" / "results" / "models.json"
 SPEEDS = ROOT / "docs" / "results" / "kernels.json"
-ISAS = ("scalar", "avx2", "avx512", "neon", "dotprod", "i8mm")
+ISAS = ("scalar", "avx2", "avx512", "avx512_bf16", "neon", "dotprod", "i8mm", "sme", "sme_i8")
 
 
 def techniques_table() -> str:

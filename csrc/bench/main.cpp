@@ -136,6 +136,10 @@ void bench_peak(Bench& bench, ferrule_peak_fn* kernel) {
   args.kind = FERRULE_PEAK_DOT_I8;
   kernel(&args, 0, 1, nullptr);
   bench.time("int8 products", {0, done, 0}, [&](size_t) { kernel(&args, 0, 1, nullptr); });
+  done = 0;
+  args.kind = FERRULE_PEAK_DOT_BF16;
+  kernel(&args, 0, 1, nullptr);
+  if (done > 0) bench.time("bfloat16 products", {done, 0, 0}, [&](size_t) { kernel(&args, 0, 1, nullptr); });
   args.kind = FERRULE_PEAK_READ;
   for (const size_t kilobytes : {32, 1024, 8192, 131072}) {
     ferrule_arena arena;

@@ -1,6 +1,7 @@
 #include "arguments.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "ferrule/dispatch.h"
 #include "tensor.h"
@@ -121,9 +122,12 @@ std::string require_isa(const py::object& isa) {
 
 std::vector<std::string> usable_isas() {
   std::vector<std::string> names;
+  const char* active = nullptr;
+  ferrule_active_isa(&active);
   for (size_t i = 0; i < ferrule_isa_count(); ++i) {
     const char* name = ferrule_isa_at(i);
-    if (ferrule_check_isa(name) == FERRULE_ISA_USABLE) names.emplace_back(name);
+    const bool named = ferrule_isa_by_default(name) || strcmp(name, active) == 0;
+    if (named && ferrule_check_isa(name) == FERRULE_ISA_USABLE) names.emplace_back(name);
   }
   return names;
 }

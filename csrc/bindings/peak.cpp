@@ -14,9 +14,11 @@ constexpr int64_t kMostUnits = 1 << 30;
 double peak(const py::object& kind, const py::object& units, const py::object& memory,
             const py::object& isa) {
   ferrule_peak_args args = {};
-  args.kind = static_cast<ferrule_peak_kind>(require_word(
-      kind, "kind",
-      {{"fma", FERRULE_PEAK_FMA}, {"dot_i8", FERRULE_PEAK_DOT_I8}, {"read", FERRULE_PEAK_READ}}));
+  args.kind = static_cast<ferrule_peak_kind>(require_word(kind, "kind",
+                                                          {{"fma", FERRULE_PEAK_FMA},
+                                                           {"dot_i8", FERRULE_PEAK_DOT_I8},
+                                                           {"dot_bf16", FERRULE_PEAK_DOT_BF16},
+                                                           {"read", FERRULE_PEAK_READ}}));
   const auto count = static_cast<size_t>(require_integer(units, "units", 0, kMostUnits));
   const auto block = read_optional(memory, "memory", {Dtype::kUint8});
   if ((args.kind == FERRULE_PEAK_READ) != block.has_value()) {

@@ -34,9 +34,12 @@ bool cpu_has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni");
 }
+
+bool cpu_has_avx512_bf16() { return cpu_has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #else
 bool cpu_has_avx2() { return false; }
 bool cpu_has_avx512() { return false; }
+bool cpu_has_avx512_bf16() { return false; }
 #endif
 
 #if defined(__aarch64__)
@@ -68,16 +71,18 @@ bool cpu_has_sme() { return false; }
 struct Isa {
   const char* name;
   bool (*on_cpu)();
-  bool proven;  // its kernels have been run over all inputs; others are used only where they are named
+  bool by_default;  // else used only where it is named
 };
 
 // Weakest first: the place in this list is the rank that ferrule_find_kernel compares. A build holds one
-// family. sme_i8: SME's integer products, a name of their own since QEMU 7.2 computes them wrongly and no
-// other CPU with SME has run them. Every CPU with SME has them.
+// family. avx512_bf16 has nothing but its peak. sme_i8, the integer products that every CPU with SME has, has
+// not been run over all inputs: QEMU 7.2 computes most of them wrongly.
 const Isa kIsas[] = {
-    {"scalar", cpu_has_scalar, true}, {"avx2", cpu_has_avx2, true},       {"avx512", cpu_has_avx512, true},
-    {"neon", cpu_has_neon, true},     {"dotprod", cpu_has_dotprod, true}, {"i8mm", cpu_has_i8mm, true},
-    {"sme", cpu_has_sme, true},       {"sme_i8", cpu_has_sme, false},
+    {"scalar", cpu_has_scalar, true}, {"avx2", cpu_has_avx2, true},
+    {"avx512", cpu_has_avx512, true}, {"avx512_bf16", cpu_has_avx512_bf16, false},
+    {"neon", cpu_has_neon, true},     {"dotprod", cpu_has_dotprod, true},
+    {"i8mm", cpu_has_i8mm, true},     {"sme", cpu_has_sme, true},
+    {"sme_i8", cpu_has_sme, false},
 };
 constexpr size_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
@@ -95,14 +100,14 @@ bool has_rows(const char* isa) {
   return false;
 }
 
-// The value of FERRULE_ISA, whatever it is, else the strongest usable and proven name. An empty value counts
-// as unset.
+// The value of FERRULE_ISA, whatever it is, else the strongest usable name that needs not be named. An
+// empty value counts as unset.
 std::string choose_isa() {
   const char* forced = getenv(FERRULE_ISA_VARIABLE);
   if (forced && *forced) return forced;
   const char* chosen = kIsas[0].name;
   for (const Isa& isa : kIsas) {
-    if (isa.proven && ferrule_check_isa(isa.name) == FERRULE_ISA_USABLE) chosen = isa.name;
+    if (isa.by_default && ferrule_check_isa(isa.name) == FERRULE_ISA_USABLE) chosen = isa.name;
   }
   return chosen;
 }
@@ -122,6 +127,11 @@ ferrule_isa_status ferrule_check_isa(const char* isa) {
   if (rank == kIsaCount) return FERRULE_ISA_UNKNOWN;
   if (!has_rows(isa)) return FERRULE_ISA_NOT_COMPILED;
   return kIsas[rank].on_cpu() ? FERRULE_ISA_USABLE : FERRULE_ISA_NOT_ON_CPU;
+}
+
+int ferrule_isa_by_default(const char* isa) {
+  const size_t rank = rank_of(isa);
+  return rank < kIsaCount && kIsas[rank].by_default;
 }
 
 ferrule_isa_status ferrule_active_isa(const char** isa) {

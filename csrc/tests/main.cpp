@@ -4,12 +4,11 @@
 //
 // `--seed` runs the one case that a failure named, `--share 2/4` every fourth test from the second on (one
 // process each), `--cases 0` no kernel, only the rest. `--active` says which instruction set must be in use:
-// so that a run for an older CPU is known to have fallen back. Kernels above it are not run: FERRULE_ISA
-// raises and lowers it. `--thin 1` sets every other row and column of the products of codes to 0: all of
-// SME's smopa that QEMU 7.2 computes right, since it writes even rows only and the products of odd rows to
-// their odd columns. The scalar kernels are run as well, against
-// themselves and on a tenth of the cases: that proves nothing of their values (the Python tests hold them to
-// numpy and torch) but shows stray writes.
+// so that a run for an older CPU is known to have fallen back. `--thin 1` sets every other row and column of
+// the products of codes to 0: all of SME's smopa that QEMU 7.2 computes right, since it writes even rows only
+// and the products of odd rows to their odd columns. The scalar kernels are run as well, against themselves
+// and on a tenth of the cases: that proves nothing of their values (the Python tests hold them to numpy and
+// torch) but shows stray writes.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +54,7 @@ bool rms_norm_op_passes();
 bool rope_op_passes();
 bool selective_scan_op_passes();
 bool softmax_op_passes();
+bool streaming_passes();
 bool token_ops_pass();
 const Part kParts[] = {
     {"threads", threads_pass},
@@ -79,6 +79,7 @@ const Part kParts[] = {
     {"rope_op", rope_op_passes},
     {"selective_scan_op", selective_scan_op_passes},
     {"softmax_op", softmax_op_passes},
+    {"streaming", streaming_passes},
     {"token_ops", token_ops_pass},
 };
 
@@ -188,7 +189,7 @@ void run_rows(const Options& options, Tally* tally) {
     ++(ok ? tally->passed : tally->failed);
   }
   for (const std::string& isa : absent)
-    printf("not run: kernels for %s, which this CPU lacks or which is above the one in use\n", isa.c_str());
+    printf("not run: kernels for %s, which this CPU lacks or FERRULE_ISA must name\n", isa.c_str());
 }
 
 int run_all(const Options& options) {

@@ -49,13 +49,9 @@ Buffer<int8_t> draw_codes(Random& random, size_t count, int low, int high) {
 
 bool is_tested(const char* isa) {
   const char* active = nullptr;
-  if (ferrule_active_isa(&active) != FERRULE_ISA_USABLE) return false;
-  for (size_t i = 0; i < ferrule_isa_count(); ++i) {
-    const char* name = ferrule_isa_at(i);
-    if (strcmp(name, isa) == 0) return ferrule_check_isa(isa) == FERRULE_ISA_USABLE;
-    if (strcmp(name, active) == 0) return false;
-  }
-  return false;
+  ferrule_active_isa(&active);
+  return ferrule_check_isa(isa) == FERRULE_ISA_USABLE &&
+         (ferrule_isa_by_default(isa) || strcmp(isa, active) == 0);
 }
 
 void Rig::describe(const char* format, ...) {

@@ -82,7 +82,8 @@ class Buffer {
 Buffer<float> draw_normal(Random& random, size_t count);
 Buffer<int8_t> draw_codes(Random& random, size_t count, int low = -128, int high = 127);
 
-// Whether kernels of this instruction set are run: those that this CPU has, up to the one in use.
+// Whether kernels of this instruction set are run: where this CPU has it, and it is in use or by
+// default might be.
 bool is_tested(const char* isa);
 
 // One random case of one kernel: `describe` what was drawn, then `expect`.

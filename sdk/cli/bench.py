@@ -198,6 +198,8 @@ def _print(found: Found) -> None:
     for peaks in found.peaks:
         read = ", ".join(f"{block >> 10} KB {rate:.0f}" for block, rate in peaks.read_gbps.items())
         rates = f"float32 {peaks.fma_gflops:.0f} GFLOP/s, int8 {peaks.dot_i8_gops:.0f} GOP/s"
+        if peaks.dot_bf16_gflops is not None:
+            rates += f", bfloat16 {peaks.dot_bf16_gflops:.0f} GFLOP/s"
         click.echo(f"{peaks.threads} threads, {peaks.isa}: {rates}, reads in GB/s: {read}")
     columns = ["op", "shape", "dtype", "threads", "peer", "ours µs", "peer µs", "ratio", "share"]
     print_table("", columns, [_row(row) for row in found.rows], (3, 5, 6, 7, 8))

@@ -36,9 +36,12 @@ size_t ferrule_isa_count(void);
 const char* ferrule_isa_at(size_t index);
 ferrule_isa_status ferrule_check_isa(const char* isa);
 
-/* The instruction set in use: the one that FERRULE_ISA names, else the strongest usable one but for sme_i8,
- * which is used only where it is named. `*isa` is set in either case; where the status is not
- * FERRULE_ISA_USABLE it is the refused value. */
+/* 0 where it is used only if FERRULE_ISA or an argument names it, however strong: sme_i8, whose kernels have
+ * not been run over all inputs, and avx512_bf16, which has nothing but a peak. */
+int ferrule_isa_by_default(const char* isa);
+
+/* The instruction set in use: the one that FERRULE_ISA names, else the strongest usable one that needs not be
+ * named. `*isa` is set in either case; where the status is not FERRULE_ISA_USABLE it is the refused value. */
 ferrule_isa_status ferrule_active_isa(const char** isa);
 
 /* The strongest kernel of `op` that needs no more than `isa` (a usable name); NULL for an unknown op. */

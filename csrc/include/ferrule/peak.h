@@ -9,9 +9,10 @@ extern "C" {
 
 /* What a core can do at most, so that a kernel's time has a share of it. */
 typedef enum ferrule_peak_kind {
-  FERRULE_PEAK_FMA,    /* float32 multiply-adds from registers: 2 operations each */
-  FERRULE_PEAK_DOT_I8, /* the instruction set's int8 products from registers: 2 operations a product */
-  FERRULE_PEAK_READ    /* loads, front to back, of `memory` */
+  FERRULE_PEAK_FMA,      /* float32 multiply-adds from registers: 2 operations each */
+  FERRULE_PEAK_DOT_I8,   /* the instruction set's int8 products from registers: 2 operations a product */
+  FERRULE_PEAK_DOT_BF16, /* the same of bfloat16 products, which are added to float32 sums */
+  FERRULE_PEAK_READ      /* loads, front to back, of `memory` */
 } ferrule_peak_kind;
 
 /* One unit is 4096 rounds of the instructions, or one pass over the memory. A kernel adds what it did,

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #include "kernels/gemm/panel.h"
-#include "kernels/gemm/streaming.h"
+#include "simd/streaming.h"
 
 namespace {
 

@@ -46,6 +46,8 @@ void run_peak(const ferrule_peak_args& args, size_t units, size_t products) {
       *args.sink += multiply_codes(units);
       *args.done += rounds * static_cast<double>(products) * 2;
       break;
+    case FERRULE_PEAK_DOT_BF16:
+      break;
     case FERRULE_PEAK_READ:
       *args.sink += read(args, units);
       *args.done += static_cast<double>(units) * static_cast<double>(args.bytes);

@@ -50,6 +50,8 @@ void ferrule_peak_scalar(const ferrule_peak_args* args, size_t begin, size_t end
       *args->sink += multiply_codes(units);
       *args->done += static_cast<double>(units * kRounds * 8 * 2);
       break;
+    case FERRULE_PEAK_DOT_BF16:
+      break;
     case FERRULE_PEAK_READ:
       *args->sink += read(*args, units);
       *args->done += static_cast<double>(units) * static_cast<double>(args->bytes);

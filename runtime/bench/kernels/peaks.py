@@ -24,7 +24,8 @@ TRIES = 5
 class Peaks:
     """Of all threads together. fma_gflops: float32; dot_i8_gops: int8 products; both 2 operations a multiply-add.
 
-    read_gbps: bytes of a thread's block -> GB/s.
+    read_gbps: bytes of a thread's block -> GB/s. dot_bf16_gflops: bfloat16 products, 2 operations each as well; None
+    where the processor has no instruction for them. No kernel uses it: it tells whether one would be worth having.
     """
 
     threads: int
@@ -32,6 +33,7 @@ class Peaks:
     fma_gflops: float
     dot_i8_gops: float
     read_gbps: dict[int, float]
+    dot_bf16_gflops: float | None = None
 
     def limit_us(self, work: Work) -> float:
         """The least time that the work takes here: its slowest part, computing or reading, at the measured peak."""
@@ -47,7 +49,8 @@ class Peaks:
         """Plain dict; sizes of blocks as `32 KB`."""
         told = asdict(self)
         told["read_gbps"] = {f"{block >> 10} KB": round(value, 1) for block, value in self.read_gbps.items()}
-        return told | {"fma_gflops": round(self.fma_gflops, 1), "dot_i8_gops": round(self.dot_i8_gops, 1)}
+        rates = ("fma_gflops", "dot_i8_gops", "dot_bf16_gflops")
+        return told | {name: told[name] and round(told[name], 1) for name in rates}
 
 
 def measure_peaks(threads: int) -> Peaks:
@@ -69,7 +72,16 @@ def measure_peaks(threads: int) -> Peaks:
             return _C.peak("read", units, memory=local.memory)
 
         read[block] = _rate(threads, load)
-    return Peaks(threads, isa, fma, dot_i8, read)
+    return Peaks(threads, isa, fma, dot_i8, read, _rate_bf16(threads))
+
+
+def _rate_bf16(threads: int) -> float | None:
+    from ferrule.runtime import _C
+
+    try:
+        return _rate(threads, lambda units: _C.peak("dot_bf16", units, isa="avx512_bf16"))
+    except _C.KernelValueError:  # FER-KER-005: this processor or build lacks it
+        return None
 
 
 def _aligned(count: int) -> Any:

@@ -1,8 +1,8 @@
 // Entering SME's streaming mode. Clang's attributes that do it (__arm_locally_streaming, __arm_new) call
 // routines of compiler-rt that libgcc 12 lacks, or read the length of SVE vectors, which Apple's M4 has in
 // streaming mode only; so the few instructions are here.
-#ifndef FERRULE_KERNELS_GEMM_STREAMING_H
-#define FERRULE_KERNELS_GEMM_STREAMING_H
+#ifndef FERRULE_SIMD_STREAMING_H
+#define FERRULE_SIMD_STREAMING_H
 
 namespace {
 
