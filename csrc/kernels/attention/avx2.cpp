@@ -24,7 +24,6 @@ inline F32 in_register(F32 x) {
   __asm__("" : "+x"(x));
   return x;
 }
-inline float first_lane(F32 x) { return _mm256_cvtss_f32(x); }
 
 inline __m128i load_bytes(const unsigned char* p) {
   return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));

@@ -26,7 +26,6 @@ inline F32 in_register(F32 x) {
   __asm__("" : "+v"(x));
   return x;
 }
-inline float first_lane(F32 x) { return _mm512_cvtss_f32(x); }
 
 inline __m128i load_bytes(const unsigned char* p) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));

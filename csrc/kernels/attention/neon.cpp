@@ -24,7 +24,6 @@ inline F32 in_register(F32 x) {
   __asm__("" : "+w"(x));
   return x;
 }
-inline float first_lane(F32 x) { return vgetq_lane_f32(x, 0); }
 
 inline uint8x8_t load_bytes(const unsigned char* p) {
   uint32_t four;
