@@ -87,12 +87,17 @@ def _decompose(program: ExportedProgram) -> ExportedProgram:
     if any(n.op == "call_function" and _writes(n) for n in program.graph.nodes):
         program = functionalize(program)
     for _ in range(4):
-        lacking = {n.target for n in program.graph.nodes if n.op == "call_function" and _name(n) not in OPS}
-        table = {op: known[op] for op in lacking if op in known}
+        calls = [n for n in program.graph.nodes if n.op == "call_function" and not _is_length(n.meta.get("val"))]
+        table = {n.target: known[n.target] for n in calls if _name(n) not in OPS and n.target in known}
         if not table:
             break
         program = simplify(program, table)
     return program
+
+
+def _is_length(value: Any) -> bool:
+    """Whether an op's result is a number that depends on lengths, which no op of the program computes."""
+    return value is not None and not hasattr(value, "shape") and not isinstance(value, list | tuple)
 
 
 def _writes(fx: Any) -> bool:
@@ -177,7 +182,7 @@ class Lowering:
 
     def _call(self, fx: Any) -> Any:
         value = fx.meta.get("val")
-        if value is not None and not hasattr(value, "shape") and not isinstance(value, list | tuple):
+        if _is_length(value):
             return getattr(getattr(value, "node", None), "expr", value)  # a length
         name = _name(fx)
         if name not in OPS:

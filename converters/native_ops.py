@@ -347,9 +347,12 @@ def _index_select(low: Lowering, fx: Any, x: Node, axis: int, indices: Node) -> 
 
 def _index(low: Lowering, fx: Any, x: Node, indices: Sequence[Any]) -> Node:
     given = [(axis, each) for axis, each in enumerate(indices) if each is not None]
-    if len(given) != 1 or given[0][1].dtype == "bool":
-        raise Unsupported("an index by several tensors, or by a mask")
-    return low.like("gather", fx, [x, low.cast(given[0][1], "int64")], axis=given[0][0])
+    first = given[0][0]
+    if any(each.dtype == "bool" for _, each in given):
+        raise Unsupported("an index by a mask")
+    if [axis for axis, _ in given] != list(range(first, first + len(given))):
+        raise Unsupported("an index by several tensors along axes that do not follow each other")
+    return low.like("gather", fx, [x, *(low.cast(each, "int64") for _, each in given)], axis=first)
 
 
 def _gather(low: Lowering, fx: Any, x: Node, axis: int, indices: Node, **_: Any) -> Node:
