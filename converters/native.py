@@ -14,8 +14,8 @@ from ferrule.converters.decompositions import functionalize, simplify
 from ferrule.converters.native_codecs import hold_codecs
 from ferrule.converters.native_file import DTYPES, write_program
 from ferrule.converters.native_fuse import fuse
-from ferrule.converters.native_graph import CONSTANT, INPUT, STATE, Extent, Graph, Names, Node
-from ferrule.converters.native_ops import OPS, Unsupported
+from ferrule.converters.native_graph import CONSTANT, INPUT, STATE, Extent, Graph, Names, Node, Unsupported
+from ferrule.converters.native_ops import OPS
 from ferrule.converters.native_weights import find_roles, stored_weights
 from ferrule.converters.source_lines import place, whereabouts
 from ferrule.errors import LoweringError
@@ -58,7 +58,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
                 "FER-LOW-001", f"Entry point {name!r} has {error}, which native programs lack."
             ) from error
         lowered.append(graph)
-        states |= {node.name: node.tensor for node in graph.nodes() if node.op == STATE}
+        _add_states(states, graph)
         for node in graph.nodes():
             if node.is_computed:
                 key = (node.op, node.source)
@@ -77,6 +77,20 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         notes=tuple(notes),
         tools=_tools(),
     )
+
+
+def _add_states(states: dict[str, Any], graph: Graph) -> None:
+    """Entry points share the states of one name. Raises LoweringError FER-LOW-001 where these start differently."""
+    import torch
+
+    for node in graph.states():
+        first = states.setdefault(node.name, node.tensor)
+        if not torch.equal(first, node.tensor):
+            raise LoweringError(
+                "FER-LOW-001",
+                f"Buffer {node.name!r} is another one in each of two entry points, and both write to it.",
+                "Give the buffers of the two modules different names, or the same shape and first values.",
+            )
 
 
 def _decompose(program: ExportedProgram) -> ExportedProgram:

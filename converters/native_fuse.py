@@ -26,7 +26,7 @@ from ferrule.converters.native_fuse_llm import (
     turn_tokens_first,
 )
 from ferrule.converters.native_graph import CONSTANT, Graph, Node, same_extent, same_shape
-from ferrule.converters.native_join import join_projections
+from ferrule.converters.native_join import join_products, join_projections
 from ferrule.converters.native_simplify import drop_identities, share_equals
 
 __all__ = ["PASSES", "fuse"]
@@ -244,6 +244,7 @@ PASSES: tuple[Callable[[Graph], Any], ...] = (
     join_projections,  # after attention reads rows: the one product has the rows of all three
     simplify_views,
     apply_gates,  # before activations: a gate is activated together with what it multiplies
+    join_products,  # what neither attention nor a gate has joined
     join_activations,  # before residuals: the activation comes first in the kernels
     join_residuals,
     share_equals,

@@ -10,16 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.native_graph import CONSTANT, RESULT, Extent, Node, same_extent, same_shape
+from ferrule.converters.native_graph import CONSTANT, RESULT, Extent, Node, Unsupported, same_extent, same_shape
+from ferrule.converters.native_writes import WRITES
 
 if TYPE_CHECKING:
     from ferrule.converters.native import Lowering
 
-__all__ = ["OPS", "Unsupported"]
-
-
-class Unsupported(Exception):
-    """What of an op native programs lack."""
+__all__ = ["OPS"]
 
 
 Maker = Callable[..., Any]
@@ -513,6 +510,7 @@ UNARY = (
     "round", "sign",
 )  # fmt: skip
 OPS: dict[str, Maker] = {
+    **WRITES,
     "aten.view": _reshape,
     "aten.reshape": _reshape,
     "aten._unsafe_view": _reshape,
