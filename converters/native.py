@@ -275,14 +275,15 @@ class Lowering:
         return node.tensor
 
     def node(self, value: Any, dtype: str) -> Node:
-        """A node of the dtype; a number becomes a constant."""
+        """A node of the dtype; a number becomes one without axes."""
         import torch
 
         if isinstance(value, Node):
             return self.cast(value, dtype)
         if hasattr(value, "free_symbols"):
-            return self.cast(self.make("range", [], "int64", (1,), start=value, end=value + 1, dtype="int64"), dtype)
-        return self.constant(torch.tensor([value], dtype=getattr(torch, dtype)))
+            number = self.make("range", [], "int64", (1,), start=value, end=value + 1, dtype="int64")
+            return self.cast(self.make("reshape", [number], "int64", (), shape=[]), dtype)
+        return self.constant(torch.tensor(value, dtype=getattr(torch, dtype)))
 
     def cast(self, node: Node, dtype: str) -> Node:
         """The node itself where it has the dtype."""
