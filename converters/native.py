@@ -14,8 +14,8 @@ from ferrule.converters.decompositions import functionalize, simplify
 from ferrule.converters.native_codecs import hold_codecs
 from ferrule.converters.native_file import DTYPES, write_program
 from ferrule.converters.native_fuse import fuse
-from ferrule.converters.native_graph import CONSTANT, INPUT, STATE, Extent, Graph, Names, Node
-from ferrule.converters.native_ops import OPS, Unsupported
+from ferrule.converters.native_graph import CONSTANT, INPUT, STATE, Extent, Graph, Names, Node, Unsupported
+from ferrule.converters.native_ops import OPS
 from ferrule.converters.native_weights import find_roles, stored_weights
 from ferrule.converters.source_lines import place, whereabouts
 from ferrule.errors import LoweringError
@@ -58,7 +58,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
                 "FER-LOW-001", f"Entry point {name!r} has {error}, which native programs lack."
             ) from error
         lowered.append(graph)
-        states |= {node.name: node.tensor for node in graph.nodes() if node.op == STATE}
+        _add_states(states, graph)
         for node in graph.nodes():
             if node.is_computed:
                 key = (node.op, node.source)
@@ -79,6 +79,20 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     )
 
 
+def _add_states(states: dict[str, Any], graph: Graph) -> None:
+    """Entry points share the states of one name. Raises LoweringError FER-LOW-001 where these start differently."""
+    import torch
+
+    for node in graph.states():
+        first = states.setdefault(node.name, node.tensor)
+        if not torch.equal(first, node.tensor):
+            raise LoweringError(
+                "FER-LOW-001",
+                f"Buffer {node.name!r} is another one in each of two entry points, and both write to it.",
+                "Give the buffers of the two modules different names, or the same shape and first values.",
+            )
+
+
 def _decompose(program: ExportedProgram) -> ExportedProgram:
     """Ops that the table lacks, in terms of more common ones, as far as torch knows how."""
     from torch._decomp import core_aten_decompositions
@@ -87,12 +101,17 @@ def _decompose(program: ExportedProgram) -> ExportedProgram:
     if any(n.op == "call_function" and _writes(n) for n in program.graph.nodes):
         program = functionalize(program)
     for _ in range(4):
-        lacking = {n.target for n in program.graph.nodes if n.op == "call_function" and _name(n) not in OPS}
-        table = {op: known[op] for op in lacking if op in known}
+        calls = [n for n in program.graph.nodes if n.op == "call_function" and not _is_length(n.meta.get("val"))]
+        table = {n.target: known[n.target] for n in calls if _name(n) not in OPS and n.target in known}
         if not table:
             break
         program = simplify(program, table)
     return program
+
+
+def _is_length(value: Any) -> bool:
+    """Whether an op's result is a number that depends on lengths, which no op of the program computes."""
+    return value is not None and not hasattr(value, "shape") and not isinstance(value, list | tuple)
 
 
 def _writes(fx: Any) -> bool:
@@ -177,7 +196,7 @@ class Lowering:
 
     def _call(self, fx: Any) -> Any:
         value = fx.meta.get("val")
-        if value is not None and not hasattr(value, "shape") and not isinstance(value, list | tuple):
+        if _is_length(value):
             return getattr(getattr(value, "node", None), "expr", value)  # a length
         name = _name(fx)
         if name not in OPS:
@@ -256,14 +275,15 @@ class Lowering:
         return node.tensor
 
     def node(self, value: Any, dtype: str) -> Node:
-        """A node of the dtype; a number becomes a constant."""
+        """A node of the dtype; a number becomes one without axes."""
         import torch
 
         if isinstance(value, Node):
             return self.cast(value, dtype)
         if hasattr(value, "free_symbols"):
-            return self.cast(self.make("range", [], "int64", (1,), start=value, end=value + 1, dtype="int64"), dtype)
-        return self.constant(torch.tensor([value], dtype=getattr(torch, dtype)))
+            number = self.make("range", [], "int64", (1,), start=value, end=value + 1, dtype="int64")
+            return self.cast(self.make("reshape", [number], "int64", (), shape=[]), dtype)
+        return self.constant(torch.tensor(value, dtype=getattr(torch, dtype)))
 
     def cast(self, node: Node, dtype: str) -> Node:
         """The node itself where it has the dtype."""

@@ -12,8 +12,8 @@ __all__ = [
     "TOKENS_FIRST",
     "fold_query_scales",
     "join_columns",
-    "join_projections",
     "lay_out_merging",
+    "read_joined",
     "rows_of_pictures",
     "slice_before_permutes",
 ]
@@ -127,7 +127,7 @@ def join_columns(graph: Graph) -> None:
         (whole, first, q), (_, second, k), (_, third, v) = (each for each in columns if each is not None)
         in_order = (first, second, third, whole.shape[-1]) == (0, q, q + k, q + k + v)
         if in_order and all(each is not None and each[0] is whole for each in columns):
-            _read_joined(graph, node, whole)
+            read_joined(graph, node, whole)
 
 
 def _columns(node: Node) -> tuple[Node, int, int] | None:
@@ -157,7 +157,7 @@ def _columns(node: Node) -> tuple[Node, int, int] | None:
     return whole, start * inner, (end - start) * inner
 
 
-def _read_joined(graph: Graph, node: Node, whole: Node) -> None:
+def read_joined(graph: Graph, node: Node, whole: Node) -> None:
     """Let an attention, and the merging of its keys, read queries, keys and values from the rows of `whole`."""
     heads = {key: node.attributes[key] for key in ("heads", "kv_heads")}
     for reader in graph.nodes():
@@ -168,55 +168,3 @@ def _read_joined(graph: Graph, node: Node, whole: Node) -> None:
     told = {**node.attributes, "layout": "qkv"}
     joined = Node("attention", [whole, *node.inputs[3:]], told, "float32", rows, node.source)
     graph.exchange(node, Node("reshape", [joined], {"shape": list(node.shape)}, "float32", node.shape, node.source))
-
-
-def join_projections(graph: Graph) -> None:
-    """Queries, keys and values that are products of the same rows become one product."""
-    import torch
-
-    for node in graph.nodes():
-        if node.op != "attention" or node.attributes["layout"] != "bshd":
-            continue
-        linears = [each.inputs[0] if each.op == "reshape" else each for each in node.inputs[:3]]
-        if not all(each.op == "linear" and _is_plain(each) for each in linears):
-            continue
-        first = linears[0]
-        if not all(_joins(first, each) for each in linears[1:]) or _read_elsewhere(graph, node, linears):
-            continue
-        attributes = dict(first.attributes)
-        for key in ("weight", "codes", "scales", "bias"):
-            parts = [each.attributes.get(key) for each in linears]
-            if any(part is not None for part in parts):
-                attributes[key] = torch.cat(
-                    [p if p is not None else torch.zeros(_rows(n)) for p, n in zip(parts, linears, strict=True)]
-                )
-        width = sum(each.shape[-1] for each in linears)
-        joined = Node("linear", list(first.inputs), attributes, "float32", (*first.shape[:-1], width), first.source)
-        _read_joined(graph, node, joined)
-
-
-def _read_elsewhere(graph: Graph, attention: Node, linears: list[Node]) -> bool:
-    """Whether any but the attention, and the merging of its keys, reads the products."""
-    uses = graph.uses()
-    merging = sum(n.op == "token_match" and n.inputs[0] is attention.inputs[1] for n in graph.nodes())
-    for index, (each, linear) in enumerate(zip(attention.inputs[:3], linears, strict=True)):
-        if uses[id(each)] != 1 + (merging if index == 1 else 0):
-            return True
-        if each is not linear and uses[id(linear)] != 1:
-            return True
-    return False
-
-
-def _rows(linear: Node) -> int:
-    return int(linear.shape[-1])
-
-
-def _is_plain(linear: Node) -> bool:
-    return len(linear.inputs) == 1 and linear.attributes.get("activation") is None and len(linear.shape) == 3
-
-
-def _joins(a: Node, b: Node) -> bool:
-    """Whether the two read the same rows, and their weights are alike and can stand in one array."""
-    keys = ("kind", "bits", "group", "input", "input_scale", "input_zero")
-    alike = all(a.attributes.get(key) == b.attributes.get(key) for key in keys)
-    return alike and a.attributes["kind"] != "lookup" and a.inputs[0] is b.inputs[0]

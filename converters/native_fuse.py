@@ -13,12 +13,21 @@ from ferrule.converters.native_columns import (
     TOKENS_FIRST,
     fold_query_scales,
     join_columns,
-    join_projections,
     lay_out_merging,
     rows_of_pictures,
     slice_before_permutes,
 )
+from ferrule.converters.native_fuse_llm import (
+    apply_gates,
+    find_causal_masks,
+    find_rms_norms,
+    find_rotations,
+    share_heads,
+    turn_tokens_first,
+)
 from ferrule.converters.native_graph import CONSTANT, Graph, Node, same_extent, same_shape
+from ferrule.converters.native_join import join_products, join_projections
+from ferrule.converters.native_simplify import drop_identities, share_equals
 
 __all__ = ["PASSES", "fuse"]
 
@@ -189,8 +198,10 @@ def join_activations(graph: Graph) -> None:
     """An activation right after a product is done while its results are in registers."""
     uses = graph.uses()
     for node in graph.nodes():
-        x = node.inputs[0] if node.op == "activate" else node
-        if node.op != "activate" or x.op not in ("linear", "conv") or uses.get(id(x)) != 1 or len(x.inputs) != 1:
+        if node.op != "activate" or len(node.inputs) != 1 or node.attributes.get("gated"):
+            continue
+        (x,) = node.inputs
+        if x.op not in ("linear", "conv") or uses.get(id(x)) != 1 or len(x.inputs) != 1:
             continue
         if x.attributes.get("activation") is None:
             x.attributes["activation"] = node.attributes["kind"]
@@ -211,11 +222,18 @@ def join_residuals(graph: Graph) -> None:
 
 
 PASSES: tuple[Callable[[Graph], Any], ...] = (
+    drop_identities,
+    share_equals,
     simplify_views,
     sink_permutes,  # before batch norms are folded: those lie behind the permutation that ends a convolution
     simplify_views,
     fold_channel_affine,  # before activations: a convolution with an activation takes no scale any more
+    find_rms_norms,
+    find_rotations,  # before tokens come first: the pattern is that of heads
+    turn_tokens_first,
     find_attention,
+    share_heads,
+    find_causal_masks,  # after attention is found: masks are those of attention
     fold_query_scales,
     slice_before_permutes,
     rows_of_pictures,
@@ -225,7 +243,10 @@ PASSES: tuple[Callable[[Graph], Any], ...] = (
     join_columns,  # after attention reads rows, of which queries, keys and values are columns
     join_projections,  # after attention reads rows: the one product has the rows of all three
     simplify_views,
+    apply_gates,  # before activations: a gate is activated together with what it multiplies
+    join_products,  # what neither attention nor a gate has joined
     join_activations,  # before residuals: the activation comes first in the kernels
     join_residuals,
+    share_equals,
     simplify_views,
 )

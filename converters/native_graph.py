@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CONSTANT", "INPUT", "RESULT", "STATE", "Extent", "Graph", "Node", "postfix", "same_extent", "same_shape"]
+__all__ = [
+    "CONSTANT",
+    "INPUT",
+    "RESULT",
+    "STATE",
+    "Extent",
+    "Graph",
+    "Node",
+    "Unsupported",
+    "postfix",
+    "same_extent",
+    "same_shape",
+]
 
 INPUT, CONSTANT, STATE, RESULT = "input", "constant", "state", "result"
 """Ops of nodes that compute nothing. A result is what its input, whose attribute `results` is above 1, yields besides
@@ -23,6 +35,10 @@ its first one: the one that has the attribute `index`.
 
 Extent = Any
 """A length: an int, or a sympy expression of the symbols of dynamic axes."""
+
+
+class Unsupported(Exception):
+    """What of an op of torch native programs lack."""
 
 
 @dataclass(eq=False)
@@ -77,6 +93,11 @@ class Graph:
             stack.extend((each, False) for each in reversed(node.inputs))
         return order
 
+    def states(self) -> list[Node]:
+        """Those that are read or written."""
+        found = [*self.nodes(), *(state for state, _ in self.updates)]
+        return list({id(node): node for node in found if node.op == STATE}.values())
+
     def uses(self) -> dict[int, int]:
         """id of a node -> how often it is read, by nodes, outputs and updates."""
         counts: dict[int, int] = {}
@@ -109,7 +130,7 @@ class Graph:
             numbers[id(node)] = values
             values += node.attributes.get("results", 1)
             nodes.append(told)
-        for _, node in self.outputs:
+        for node in self.roots():
             if id(node) not in numbers:  # a constant or a state as it is
                 nodes.append(
                     {"op": "reshape", "in": [_reference(node, numbers, names)], "shape": names.told(node.shape)}
@@ -138,16 +159,25 @@ class Names:
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._known: dict[tuple[Any, ...], str] = {}
+        self._known: dict[tuple[Any, ...], tuple[Tensor, str]] = {}  # with the tensor, so that no other gets its place
+        self._contents: dict[tuple[Any, ...], str] = {}
         self.symbols: dict[Any, str] = {}
 
     def of_tensor(self, tensor: Tensor) -> str:
-        """The same name for the same memory."""
+        """The same name for the same content: what several entry points make of their weights is stored once."""
         key = (tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
         if key not in self._known or not tensor.numel():
-            name = f"t{len(self.tensors)}"
-            self._known[key], self.tensors[name] = name, tensor
-        return self._known[key]
+            self._known[key] = tensor, self._by_content(tensor)
+        return self._known[key][1]
+
+    def _by_content(self, tensor: Tensor) -> str:
+        from ferrule.runtime._C import checksum
+
+        whole = tensor.detach().contiguous()
+        content = (checksum(whole.numpy()), tuple(tensor.shape), tensor.dtype)
+        name = self._contents.setdefault(content, f"t{len(self.tensors)}")
+        self.tensors.setdefault(name, whole)
+        return name
 
     def told(self, value: Any) -> Any:
         """An attribute as JSON."""

@@ -10,16 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.native_graph import CONSTANT, RESULT, Extent, Node, same_extent, same_shape
+from ferrule.converters.native_graph import CONSTANT, RESULT, Extent, Node, Unsupported, same_extent, same_shape
+from ferrule.converters.native_writes import WRITES
 
 if TYPE_CHECKING:
     from ferrule.converters.native import Lowering
 
-__all__ = ["OPS", "Unsupported"]
-
-
-class Unsupported(Exception):
-    """What of an op native programs lack."""
+__all__ = ["OPS"]
 
 
 Maker = Callable[..., Any]
@@ -347,9 +344,12 @@ def _index_select(low: Lowering, fx: Any, x: Node, axis: int, indices: Node) -> 
 
 def _index(low: Lowering, fx: Any, x: Node, indices: Sequence[Any]) -> Node:
     given = [(axis, each) for axis, each in enumerate(indices) if each is not None]
-    if len(given) != 1 or given[0][1].dtype == "bool":
-        raise Unsupported("an index by several tensors, or by a mask")
-    return low.like("gather", fx, [x, low.cast(given[0][1], "int64")], axis=given[0][0])
+    first = given[0][0]
+    if any(each.dtype == "bool" for _, each in given):
+        raise Unsupported("an index by a mask")
+    if [axis for axis, _ in given] != list(range(first, first + len(given))):
+        raise Unsupported("an index by several tensors along axes that do not follow each other")
+    return low.like("gather", fx, [x, *(low.cast(each, "int64") for _, each in given)], axis=first)
 
 
 def _gather(low: Lowering, fx: Any, x: Node, axis: int, indices: Node, **_: Any) -> Node:
@@ -510,6 +510,7 @@ UNARY = (
     "round", "sign",
 )  # fmt: skip
 OPS: dict[str, Maker] = {
+    **WRITES,
     "aten.view": _reshape,
     "aten.reshape": _reshape,
     "aten._unsafe_view": _reshape,

@@ -59,7 +59,8 @@ class Program:
         """The outputs, and (op, op with source line, seconds) of every step in the order in which they ran."""
 
     def memory(self, entry: str) -> dict[str, int]:
-        """Bytes of the last run: `values`, what the plan takes; `live`, the most that is alive at once; `scratch`."""
+        """Bytes: `weights` of all entry points, packed or as they are; of the last run `values`, what the plan takes,
+        `live`, the most that is alive at once, and `scratch`."""
 
     def reset(self) -> None:
         """Put all states back to their first values."""

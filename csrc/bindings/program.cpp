@@ -96,6 +96,7 @@ class NativeProgram {
     const auto program = require_open();
     const executor::Plan* plan = program->last_plan(find(*program, name));
     py::dict told;
+    told["weights"] = program->graph().weight_bytes;
     told["values"] = plan ? plan->values_bytes : 0;
     told["live"] = plan ? plan->live_bytes : 0;
     told["scratch"] = plan ? plan->scratch_bytes : 0;
@@ -177,7 +178,8 @@ void bind_program(py::module_& module) {
       .def("run", &NativeProgram::run, "Runs an entry point.", py::arg("entry"), py::arg("inputs"))
       .def("profile", &NativeProgram::profile, "Runs an entry point and times each op.", py::arg("entry"),
            py::arg("inputs"))
-      .def("memory", &NativeProgram::memory, "Bytes of the last run's values.", py::arg("entry"))
+      .def("memory", &NativeProgram::memory, "Bytes of all weights, and of the last run's values.",
+           py::arg("entry"))
       .def("reset", &NativeProgram::reset, "Puts all states back to their first values.")
       .def("close", &NativeProgram::close, "Frees the program, after a call that is at work.");
 }

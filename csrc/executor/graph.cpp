@@ -33,16 +33,17 @@ size_t find_name(const std::vector<T>& items, const std::string& name) {
 
 class Reader {
  public:
-  Reader(const Constants& constants) : constants_(constants) {}
+  explicit Reader(const Constants& constants) : shared_(constants) {}
 
   Graph read(const Json& json) {
     if (const Json* states = json.find("states")) {
       for (const Json& state : states->list()) {
         graph_.states.push_back({member(state, "name", Json::Kind::kText).text(),
-                                 constants_.read(member(state, "initial", Json::Kind::kText).text())});
+                                 shared_.read(member(state, "initial", Json::Kind::kText).text())});
       }
     }
     for (const Json& entry : member(json, "entries", Json::Kind::kList).list()) read_entry(entry);
+    graph_.weight_bytes = shared_.bytes();
     return std::move(graph_);
   }
 
@@ -94,7 +95,7 @@ class Reader {
   }
 
   void read_node(const Json& json, const std::vector<std::string>& dims, Entry& entry) {
-    const Node node(json, dims, constants_);
+    const Node node(json, dims, shared_);
     Step step;
     step.name = node.op();
     step.place = node.place();
@@ -123,7 +124,7 @@ class Reader {
     }
     const size_t known = find_name(constant_names_, json.text());
     if (known == constant_names_.size()) {
-      graph_.constants.push_back(constants_.read(json.text()));
+      graph_.constants.push_back(shared_.read(json.text()));
       constant_names_.push_back({json.text()});
     }
     return {Source::Kind::kConstant, known};
@@ -139,7 +140,7 @@ class Reader {
   struct Name {
     std::string name;
   };
-  const Constants& constants_;
+  Shared shared_;
   Graph graph_;
   std::vector<Name> constant_names_;
 };

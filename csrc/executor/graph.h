@@ -74,6 +74,7 @@ struct Graph {
   std::vector<Entry> entries;
   std::vector<State> states;
   std::vector<Constant> constants;  // those that nodes take as inputs
+  size_t weight_bytes = 0;          // of all arrays that are in memory, packed or as they are
 };
 
 // Throws Error: FER-NAT-002 for a text that is no JSON, FER-NAT-003 for one that is no graph, or of ops

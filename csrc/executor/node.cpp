@@ -1,5 +1,7 @@
 #include "executor/node.h"
 
+#include <stdio.h>
+
 namespace ferrule::executor {
 
 namespace {
@@ -159,6 +161,20 @@ std::vector<int64_t> Node::integers(const char* name) const {
   return found;
 }
 
+std::string Node::key(std::initializer_list<const char*> names) const {
+  std::string key;
+  for (const char* name : names) {
+    const Json* found = json_.find(name);
+    key += '\n';
+    if (!found) continue;
+    key += std::to_string(static_cast<int>(found->kind())) + ' ' + found->text();
+    char number[48];
+    snprintf(number, sizeof(number), "%lld %a", static_cast<long long>(found->integer()), found->number());
+    key += number;
+  }
+  return key;
+}
+
 Expression Node::expression(const char* name) const { return Expression(attribute(name), dims_); }
 
 std::vector<Expression> Node::expressions(const char* name) const {
@@ -170,7 +186,7 @@ std::vector<Expression> Node::expressions(const char* name) const {
 }
 
 Constant Node::constant(const char* name, Dtype dtype) const {
-  Constant found = constants_.read(text(name));
+  Constant found = shared_.read(text(name));
   if (found.spec.dtype != dtype)
     refuse("`" + std::string(name) + "` is " + name_of(found.spec.dtype) + " where " + name_of(dtype) +
            " is needed");
@@ -178,7 +194,7 @@ Constant Node::constant(const char* name, Dtype dtype) const {
 }
 
 Constant Node::constant(const char* name, Dtype dtype, size_t rank) const {
-  Constant found = constants_.read(text(name));
+  Constant found = shared_.read(text(name));
   if (found.spec.dtype != dtype || found.shape().rank != rank) {
     refuse("`" + std::string(name) + "` is " + name_of(found.spec.dtype) + " " + found.shape().text() +
            " where " + name_of(dtype) + " of " + std::to_string(rank) + " axes is needed");

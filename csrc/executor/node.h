@@ -2,12 +2,14 @@
 #ifndef FERRULE_EXECUTOR_NODE_H
 #define FERRULE_EXECUTOR_NODE_H
 
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "executor/json.h"
 #include "executor/op.h"
+#include "executor/shared.h"
 
 namespace ferrule::executor {
 
@@ -32,31 +34,10 @@ class Expression {
   std::vector<Term> terms_;
 };
 
-// An array of the program's file, read into memory, which ends with the last copy: an op that packs it keeps
-// none.
-struct Constant {
-  Spec spec;
-  std::shared_ptr<unsigned char> memory;  // FERRULE_ALIGNMENT-aligned
-
-  const Shape& shape() const { return spec.shape; }
-  template <typename T>
-  const T* as() const {
-    return reinterpret_cast<const T*>(memory.get());
-  }
-};
-
-class Constants {
- public:
-  virtual ~Constants() = default;
-  // Throws Error: FER-NAT-003 where there is none of the name, FER-NAT-001 where its bytes are not those
-  // written.
-  virtual Constant read(const std::string& name) const = 0;
-};
-
 class Node {
  public:
-  Node(const Json& json, const std::vector<std::string>& dims, const Constants& constants)
-      : json_(json), dims_(dims), constants_(constants) {}
+  Node(const Json& json, const std::vector<std::string>& dims, Shared& shared)
+      : json_(json), dims_(dims), shared_(shared) {}
 
   const std::string& op() const;      // "linear"
   const std::string& source() const;  // "model.py:12", or ""
@@ -80,15 +61,25 @@ class Node {
   Constant constant(const char* name, Dtype dtype, size_t rank) const;
   Constant constant(const char* name, Dtype dtype) const;  // of any rank
 
+  // What `make` returns, or what it returned for another node of whose attributes those of these names are
+  // the same; `kind` names its type, and all else that it depends on.
+  template <typename T, typename Make>
+  std::shared_ptr<const T> share(const std::string& kind, std::initializer_list<const char*> names,
+                                 const Make& make) const {
+    return shared_.find<T>(kind + key(names), make);
+  }
+
   // Throws Error FER-NAT-003 that names the op, its source and `what`.
   [[noreturn]] void refuse(const std::string& what) const;
   // Throws Error FER-NAT-004, the same for inputs that do not fit.
   [[noreturn]] void misfit(const std::string& what) const;
 
  private:
+  std::string key(std::initializer_list<const char*> names) const;
+
   const Json& json_;
   const std::vector<std::string>& dims_;
-  const Constants& constants_;
+  Shared& shared_;
 };
 
 }  // namespace ferrule::executor

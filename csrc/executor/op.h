@@ -49,6 +49,10 @@ class Op {
     return false;
   }
 
+  // Whether the result is the first input but for what is written into it: such an op alone may work in the
+  // memory of a state.
+  virtual bool is_write() const { return false; }
+
   // Throws Error for values that are out of range (an index beyond its table).
   virtual void run(const Call& call) const = 0;
 };

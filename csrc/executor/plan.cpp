@@ -9,8 +9,8 @@ namespace ferrule::executor {
 
 namespace {
 
-// Memory of the arena that one value, or several one after another, has from step `begin` to step `end`, both
-// included.
+// Memory that one value, or several one after another, has from step `begin` to step `end`, both included: of
+// the arena, or of a state.
 struct Block {
   size_t bytes, begin, end;
   size_t uses_left;
@@ -37,10 +37,12 @@ class Planner {
     for (size_t i = 0; i < entry_.inputs.size(); ++i) add_input(i);
     for (size_t i = 0; i < entry_.steps.size(); ++i) add_step(i);
     check_updates();
+    find_rescues();
     place();
     for (Home& home : plan_.homes) {
       if (home.kind == Home::Kind::kArena) home.index = blocks_[home.index].offset;
     }
+    for (Plan::Rescue& rescue : plan_.rescues) rescue.offset = blocks_[rescue.offset].offset;
     return std::move(plan_);
   }
 
@@ -48,13 +50,19 @@ class Planner {
   void count_uses() {
     uses_.assign(entry_.values, 0);
     is_kept_.assign(entry_.values, false);
+    states_.assign(graph_.states.size(), Block{0, 0, 0, 0, false});
+    is_updated_.assign(graph_.states.size(), false);
     for (const Step& step : entry_.steps) {
       for (const Source& source : step.inputs) {
         if (source.kind == Source::Kind::kValue) ++uses_[source.index];
+        if (source.kind == Source::Kind::kState) ++states_[source.index].uses_left;
       }
     }
     for (const OutputPort& output : entry_.outputs) is_kept_[output.value] = true;
-    for (const Update& update : entry_.updates) is_kept_[update.value] = true;
+    for (const Update& update : entry_.updates) {
+      is_kept_[update.value] = true;
+      is_updated_[update.state] = true;
+    }
   }
 
   void add_input(size_t i) {
@@ -115,22 +123,29 @@ class Planner {
         open_block(value, number);
     }
     for (const Source& source : step.inputs) {
-      const Home home = home_of(source);
-      if (source.kind != Source::Kind::kValue || home.kind != Home::Kind::kArena) continue;
-      --blocks_[home.index].uses_left;
-      blocks_[home.index].end = std::max(blocks_[home.index].end, number);
+      Block* block = block_of(home_of(source));
+      if (!block) continue;
+      --block->uses_left;
+      block->end = std::max(block->end, number);
     }
   }
 
+  // NULL for the memory of inputs and constants, which nothing changes.
+  Block* block_of(Home home) {
+    if (home.kind == Home::Kind::kArena) return &blocks_[home.index];
+    return home.kind == Home::Kind::kState ? &states_[home.index] : nullptr;
+  }
+
   // The input whose memory the first result takes over; the number of inputs where there is none.
-  size_t find_reused(const Step& step) const {
+  size_t find_reused(const Step& step) {
     if (step.op->is_view()) return 0;
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       const Home home = home_of(step.inputs[i]);
-      if (!step.op->may_overwrite(i) || home.kind != Home::Kind::kArena) continue;
-      const Block& block = blocks_[home.index];
-      const Spec& input = plan_.specs[step.inputs[i].index];
-      if (block.uses_left == 1 && !block.is_kept && input.bytes() == plan_.specs[step.first_result].bytes())
+      const Block* block = block_of(home);
+      if (!step.op->may_overwrite(i) || !block) continue;
+      if (home.kind == Home::Kind::kState && !(step.op->is_write() && is_updated_[home.index])) continue;
+      const size_t bytes = spec_of(step.inputs[i]).bytes();
+      if (block->uses_left == 1 && !block->is_kept && bytes == plan_.specs[step.first_result].bytes())
         return i;
     }
     return step.inputs.size();
@@ -138,11 +153,11 @@ class Planner {
 
   void share(Home home, size_t value, size_t number) {
     plan_.homes[value] = home;
-    if (home.kind != Home::Kind::kArena) return;
-    Block& block = blocks_[home.index];
-    block.uses_left += uses_[value];
-    block.is_kept = block.is_kept || is_kept_[value];
-    block.end = std::max(block.end, number);
+    Block* block = block_of(home);
+    if (!block) return;
+    block->uses_left += uses_[value];
+    block->is_kept = block->is_kept || is_kept_[value];
+    block->end = std::max(block->end, number);
   }
 
   void open_block(size_t value, size_t number) {
@@ -157,6 +172,28 @@ class Planner {
         throw Error("FER-NAT-004", "State " + graph_.states[update.state].name + " is " + state.shape.text() +
                                        " and would be " + value.shape.text() + ".");
       }
+    }
+  }
+
+  // Whether the state gets another content when the steps are done.
+  bool changes_at_end(size_t state) const {
+    for (const Update& update : entry_.updates) {
+      const Home home = plan_.homes[update.value];
+      if (update.state == state && !(home.kind == Home::Kind::kState && home.index == state)) return true;
+    }
+    return false;
+  }
+
+  void find_rescues() {
+    std::vector<size_t> values;
+    for (const OutputPort& output : entry_.outputs) values.push_back(output.value);
+    for (const Update& update : entry_.updates) values.push_back(update.value);
+    for (const size_t value : values) {
+      const Home home = plan_.homes[value];
+      if (home.kind != Home::Kind::kState || !changes_at_end(home.index)) continue;
+      plan_.rescues.push_back({value, blocks_.size()});
+      const size_t end = entry_.steps.size();
+      blocks_.push_back({round_up(plan_.specs[value].bytes()), end, end, 0, true});
     }
   }
 
@@ -197,7 +234,8 @@ class Planner {
   Plan plan_;
   std::vector<size_t> uses_;
   std::vector<bool> is_kept_;
-  std::vector<Block> blocks_;
+  std::vector<Block> blocks_, states_;
+  std::vector<bool> is_updated_;  // of each state
 };
 
 }  // namespace

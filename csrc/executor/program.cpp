@@ -194,13 +194,25 @@ void Program::run(size_t number, const std::vector<Array>& inputs, const Take& t
     for (size_t i = 0; i < step.results; ++i) prepared.results[s][i].data = locate(step.first_result + i);
   }
   run_steps(entry, prepared, seconds);
+  for (const Plan::Rescue& rescue : plan.rescues) {
+    const size_t size = plan.specs[rescue.value].bytes();
+    if (size) memcpy(arena_.memory + rescue.offset, locate(rescue.value), size);
+  }
+  const auto locate_result = [&](size_t value) -> void* {
+    for (const Plan::Rescue& rescue : plan.rescues) {
+      if (rescue.value == value) return arena_.memory + rescue.offset;
+    }
+    return locate(value);
+  };
   std::vector<Array> outputs;
   for (const OutputPort& output : entry.outputs) {
-    outputs.push_back({plan.specs[output.value], locate(output.value)});
+    outputs.push_back({plan.specs[output.value], locate_result(output.value)});
   }
   take(outputs);
   for (const Update& update : entry.updates) {
-    memmove(states_[update.state].get(), locate(update.value), plan.specs[update.value].bytes());
+    void* state = states_[update.state].get();
+    if (void* value = locate_result(update.value); value != state)
+      memcpy(state, value, plan.specs[update.value].bytes());
   }
 }
 

@@ -37,6 +37,8 @@ class GraphRun {
  public:
   GraphRun(const Graph& graph, const std::vector<Tensor>& inputs, size_t threads)
       : graph_(graph), entry_(graph.entries[0]), inputs_(inputs), pool_(ferrule_pool_create(threads)) {
+    for (const auto& state : graph.states)
+      states_.push_back(copy({state.initial.spec, state.initial.memory.get()}));
     lengths_.assign(entry_.dims.size(), 0);
     for (size_t i = 0; i < inputs.size(); ++i) {
       for (size_t axis = 0; axis < inputs[i].spec.shape.rank; ++axis) {
@@ -60,8 +62,18 @@ class GraphRun {
       for (size_t i = 0; i < step.results; ++i) results.push_back(locate(step.first_result + i, arena.get()));
       if (!step.op->is_view()) run_step(step, inputs, results, scratch.get());
     }
+    for (const Plan::Rescue& rescue : plan_.rescues) {
+      const Array value = locate(rescue.value, arena.get());
+      memcpy(arena.get() + rescue.offset, value.data, value.spec.bytes());
+    }
     std::vector<Tensor> outputs;
-    for (const auto& output : entry_.outputs) outputs.push_back(copy(locate(output.value, arena.get())));
+    for (const size_t value : results()) {
+      Array array = locate(value, arena.get());
+      for (const Plan::Rescue& rescue : plan_.rescues) {
+        if (rescue.value == value) array.data = arena.get() + rescue.offset;
+      }
+      outputs.push_back(copy(array));
+    }
     return outputs;
   }
 
@@ -73,8 +85,9 @@ class GraphRun {
       std::vector<Array> inputs, results;
       std::vector<Tensor> copies;
       for (const Source& source : step.inputs) {
-        copies.push_back(source.kind == Source::Kind::kValue ? values[source.index]
-                                                             : copy(read(source, nullptr)));
+        copies.push_back(source.kind == Source::Kind::kValue   ? values[source.index]
+                         : source.kind == Source::Kind::kState ? initial(source.index)
+                                                               : copy(read(source, nullptr)));
         specs.push_back(copies.back().spec);
         inputs.push_back(array_of(copies.back()));
       }
@@ -89,11 +102,19 @@ class GraphRun {
         run_step(step, inputs, results, scratch.get());
     }
     std::vector<Tensor> outputs;
-    for (const auto& output : entry_.outputs) outputs.push_back(values[output.value]);
+    for (const size_t value : results()) outputs.push_back(values[value]);
     return outputs;
   }
 
  private:
+  // Outputs, then updates.
+  std::vector<size_t> results() const {
+    std::vector<size_t> values;
+    for (const auto& output : entry_.outputs) values.push_back(output.value);
+    for (const auto& update : entry_.updates) values.push_back(update.value);
+    return values;
+  }
+
   void run_step(const Step& step, const std::vector<Array>& inputs, const std::vector<Array>& results,
                 void* scratch) const {
     step.op->run({inputs.data(), results.data(), inputs.size(), results.size(), scratch, pool_, &lengths_});
@@ -110,10 +131,15 @@ class GraphRun {
       case Source::Kind::kConstant:
         return {graph_.constants[source.index].spec, graph_.constants[source.index].memory.get()};
       case Source::Kind::kState:
-        return {graph_.states[source.index].initial.spec, graph_.states[source.index].initial.memory.get()};
+        return array_of(states_[source.index]);
       default:
         return locate(source.index, arena);
     }
+  }
+
+  Tensor initial(size_t state) const {
+    const auto& constant = graph_.states[state].initial;
+    return copy({constant.spec, constant.memory.get()});
   }
 
   Array locate(size_t value, unsigned char* arena) const {
@@ -121,7 +147,7 @@ class GraphRun {
     void* data = home.kind == Home::Kind::kArena      ? arena + home.index
                  : home.kind == Home::Kind::kInput    ? inputs_[home.index].memory.get()
                  : home.kind == Home::Kind::kConstant ? graph_.constants[home.index].memory.get()
-                                                      : graph_.states[home.index].initial.memory.get();
+                                                      : states_[home.index].memory.get();
     return {plan_.specs[value], data};
   }
 
@@ -129,6 +155,7 @@ class GraphRun {
   const Entry& entry_;
   const std::vector<Tensor>& inputs_;
   ferrule_pool* pool_;
+  std::vector<Tensor> states_;  // as the planned run leaves them
   Lengths lengths_;
   Plan plan_;
 };

@@ -61,7 +61,8 @@ class TestConstants : public executor::Constants {
   std::map<std::string, Tensor> tensors_;
 };
 
-// The outputs of the first entry point. Throws executor::Error as the program would.
+// The outputs of the first entry point, then the values that its states take. Throws executor::Error as the
+// program would.
 std::vector<Tensor> run_graph(const std::string& text, const std::vector<Tensor>& inputs,
                               const TestConstants& constants = {}, size_t threads = 1);
 

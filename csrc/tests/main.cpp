@@ -43,6 +43,7 @@ bool embedding_op_passes();
 bool executor_tensors_pass();
 bool executor_files_pass();
 bool executor_kernels_pass();
+bool executor_decoder_pass();
 bool hadamard_op_passes();
 bool layer_norm_op_passes();
 bool linear_op_passes();
@@ -68,6 +69,7 @@ const Part kParts[] = {
     {"executor_tensors", executor_tensors_pass},
     {"executor_files", executor_files_pass},
     {"executor_kernels", executor_kernels_pass},
+    {"executor_decoder", executor_decoder_pass},
     {"hadamard_op", hadamard_op_passes},
     {"layer_norm_op", layer_norm_op_passes},
     {"linear_op", linear_op_passes},

@@ -35,7 +35,7 @@ def linear(**more: Any) -> dict[str, Any]:
 
 
 def save(folder: Path, made: dict[str, Any]) -> Path:
-    write_program(folder / "p.safetensors", made, TENSORS)
+    write_program(folder / "p.safetensors", made, TENSORS, {})
     return folder / "p.safetensors"
 
 
@@ -191,7 +191,7 @@ def test_an_index_beyond_its_table_is_refused(tmp_path: Path) -> None:
 def test_a_second_thread_is_refused_and_closing_waits(tmp_path: Path) -> None:
     nodes = [{"op": "matmul", "in": ["big", "big"]}, {"op": "binary", "fn": "add", "in": [0, "w0"]}]
     tensors = {"big": torch.randn(1024, 1024), "w0": torch.zeros(1, 4)}
-    write_program(tmp_path / "p.safetensors", graph(nodes, 2), tensors)
+    write_program(tmp_path / "p.safetensors", graph(nodes, 2), tensors, {})
     program = _C.Program(str(tmp_path / "p.safetensors"))
     refused: list[str] = []
 

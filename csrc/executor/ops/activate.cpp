@@ -1,4 +1,5 @@
-// A function of each element, or f(x) * factor. {kind}, in [x] or [x, factor].
+// A function of each element, or f(x) * factor; where `gated`, x and the factor are the halves of each row of
+// the one input. {kind, gated}, in [x] or [x, factor].
 #include "ferrule/activate.h"
 
 #include "executor/ops/kernel_op.h"
@@ -20,16 +21,21 @@ class Activate : public KernelOp {
                                {"tanh", FERRULE_ACTIVATE_TANH},
                                {"exp", FERRULE_ACTIVATE_EXP}};
     kind_ = read_word(node, "kind", kKinds);
+    is_gated_ = node.flag("gated");
   }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
-    require_inputs(inputs, 1, 2);
-    expect_floats(inputs[0], 0);
+    require_inputs(inputs, 1, is_gated_ ? 1 : 2);
+    expect_floats(inputs[0], is_gated_ ? 1 : 0);
     if (inputs.size() == 2) expect_shape(inputs[1], inputs[0].shape);
-    return {inputs[0]};
+    if (!is_gated_) return {inputs[0]};
+    Spec half = inputs[0];
+    if (half.shape.back() % 2 != 0) misfit("rows of " + half.shape.text() + " have no halves");
+    half.shape[half.shape.rank - 1] /= 2;
+    return {half};
   }
 
-  bool may_overwrite(size_t) const override { return true; }
+  bool may_overwrite(size_t) const override { return !is_gated_; }
 
   void run(const Call& call) const override {
     ferrule_activate_args args = {};
@@ -37,14 +43,20 @@ class Activate : public KernelOp {
     args.input = call.inputs[0].as<float>();
     if (call.input_count == 2) args.factor = call.inputs[1].as<float>();
     args.output = call.outputs[0].as<float>();
-    args.rows = 1;
-    args.width = call.inputs[0].shape().count();
+    const Shape& shape = call.outputs[0].shape();
+    args.rows = is_gated_ ? row_count(shape) : 1;
+    args.width = is_gated_ ? shape.back() : shape.count();
     args.input_stride = args.factor_stride = args.output_stride = args.width;
+    if (is_gated_) {
+      args.factor = args.input + args.width;
+      args.input_stride = args.factor_stride = 2 * args.width;
+    }
     require_ok(ferrule_activate(&args, nullptr, call.pool));
   }
 
  private:
   int kind_;
+  bool is_gated_;
 };
 
 }  // namespace

@@ -37,8 +37,8 @@ class Conv : public ConvOp {
  private:
   ferrule_conv_args describe(const Shape& images) const {
     ferrule_conv_args args = {};
-    args.packed = packed_.memory.get();
-    args.packed_bytes = packed_.bytes;
+    args.packed = packed_->memory.get();
+    args.packed_bytes = packed_->bytes;
     args.groups = groups_;
     args.input_kind = FERRULE_GEMM_F32;
     args.input_stride = args.in_channels = in_channels_;
@@ -48,7 +48,7 @@ class Conv : public ConvOp {
     return args;
   }
 
-  PackedWeights packed_;
+  std::shared_ptr<const PackedWeights> packed_;
 };
 
 }  // namespace

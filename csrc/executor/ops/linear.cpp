@@ -13,12 +13,12 @@ namespace {
 class Linear : public KernelOp {
  public:
   explicit Linear(const Node& node)
-      : KernelOp(node), activation_(read_activation(node)), has_residual_(node.flag("residual")) {
-    const Weights weights = read_weights(node, 2);
-    rows_ = weights.spec.rows;
-    depth_ = weights.spec.depth;
-    packed_ = pack_weights(node, weights, 1);
-  }
+      : KernelOp(node),
+        activation_(read_activation(node)),
+        has_residual_(node.flag("residual")),
+        packed_(pack_linear(node)),
+        rows_(packed_->rows),
+        depth_(packed_->depth) {}
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
     const size_t count = has_residual_ ? 2 : 1;
@@ -35,15 +35,15 @@ class Linear : public KernelOp {
   }
 
   size_t scratch(const std::vector<Spec>& inputs, size_t threads) const override {
-    return ferrule_linear_scratch(packed_.memory.get(), packed_.bytes, row_count(inputs[0].shape), threads);
+    return ferrule_linear_scratch(packed_->memory.get(), packed_->bytes, row_count(inputs[0].shape), threads);
   }
 
   bool may_overwrite(size_t index) const override { return index == 1; }  // the residual
 
   void run(const Call& call) const override {
     ferrule_linear_args args = {};
-    args.packed = packed_.memory.get();
-    args.packed_bytes = packed_.bytes;
+    args.packed = packed_->memory.get();
+    args.packed_bytes = packed_->bytes;
     args.input = call.inputs[0].as<float>();
     args.input_stride = depth_;
     args.output = call.outputs[0].data;
@@ -58,8 +58,8 @@ class Linear : public KernelOp {
  private:
   ferrule_activation activation_;
   bool has_residual_;
-  size_t rows_ = 0, depth_ = 0;
-  PackedWeights packed_;
+  std::shared_ptr<const PackedWeights> packed_;
+  size_t rows_, depth_;
 };
 
 }  // namespace

@@ -118,16 +118,39 @@ Weights read_weights(const Node& node, size_t rank) {
   return weights;
 }
 
-PackedWeights pack_weights(const Node& node, const Weights& weights, size_t groups) {
+namespace {
+
+PackedWeights pack(const Node& node, const Weights& weights, size_t groups) {
   ferrule_linear_spec spec = weights.spec;
   if (spec.rows % groups != 0) node.refuse("`groups` does not divide the output channels");
   spec.rows /= groups;
   const ferrule_linear_weights pointers = weights.pointers();
   PackedWeights packed;
+  packed.rows = weights.spec.rows;
+  packed.depth = spec.depth;
   require_packed(node, ferrule_conv_packed_size(&spec, groups, nullptr, &packed.bytes));
   packed.memory = allocate(packed.bytes);
   require_packed(node, ferrule_conv_pack(&spec, groups, nullptr, &pointers, packed.memory.get()));
   return packed;
+}
+
+template <typename Make>
+std::shared_ptr<const PackedWeights> share_packed(const Node& node, const std::string& kind,
+                                                  const Make& make) {
+  return node.share<PackedWeights>(kind,
+                                   {"kind", "weight", "codes", "bits", "scales", "table", "bias", "group",
+                                    "input", "input_scale", "input_zero"},
+                                   make);
+}
+
+}  // namespace
+
+std::shared_ptr<const PackedWeights> pack_weights(const Node& node, const Weights& weights, size_t groups) {
+  return share_packed(node, "window " + std::to_string(groups), [&] { return pack(node, weights, groups); });
+}
+
+std::shared_ptr<const PackedWeights> pack_linear(const Node& node) {
+  return share_packed(node, "linear", [&] { return pack(node, read_weights(node, 2), 1); });
 }
 
 }  // namespace ferrule::executor

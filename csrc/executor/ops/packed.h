@@ -27,11 +27,15 @@ Weights read_weights(const Node& node, size_t rank);
 struct PackedWeights {
   std::shared_ptr<unsigned char> memory;
   size_t bytes = 0;
+  size_t rows = 0, depth = 0;  // of all groups
 };
 
-// Packs the rows in `groups` equal parts (1 for a linear layer). Throws Error FER-NAT-003 where the kernel
-// takes no such weights.
-PackedWeights pack_weights(const Node& node, const Weights& weights, size_t groups);
+// Packs the rows in `groups` equal parts, once for all nodes that name the same arrays. Throws Error
+// FER-NAT-003 where the kernel takes no such weights.
+std::shared_ptr<const PackedWeights> pack_weights(const Node& node, const Weights& weights, size_t groups);
+
+// Those of a linear layer, which are read only where no other node has packed them.
+std::shared_ptr<const PackedWeights> pack_linear(const Node& node);
 
 }  // namespace ferrule::executor
 

@@ -52,8 +52,8 @@ const char* ferrule_output_name(const ferrule_program* program, size_t entry, si
 
 /* Runs entry point number `entry`. inputs: in the order of the program; they are read only. outputs: room for
  * as many as the entry point has; they are filled and point into the program's memory, which holds until its
- * next run or its end. Returns 1, or 0 with `error` filled where it is not NULL. States are as before where
- * it fails. */
+ * next run or its end. Returns 1, or 0 with `error` filled where it is not NULL. Where it
+ * fails, states are as before, but for slices that an op `write` has put into them. */
 int ferrule_run(ferrule_program* program, size_t entry, const ferrule_array* inputs, size_t input_count,
                 ferrule_array* outputs, size_t output_count, ferrule_error* error);
 
