@@ -59,14 +59,20 @@ def sink_permutes(graph: Graph) -> None:
             moved.attributes["axis"] = axes[node.attributes.get("axis", 1)]
         graph.exchange(node, Node("permute", [moved], {"axes": axes}, node.dtype, node.shape, node.source))
     for node in graph.nodes():
-        inner = node.inputs[0] if node.op == "reduce" else node
-        if node.op == "reduce" and inner.op == "permute" and node.attributes["keep"]:
-            axes = inner.attributes["axes"]
-            attributes = {**node.attributes, "axes": sorted(axes[axis] for axis in node.attributes["axes"])}
-            shape = [node.shape[axes.index(axis)] for axis in range(len(axes))]
-            moved = Node("reduce", list(inner.inputs), attributes, node.dtype, tuple(shape), node.source)
-            graph.exchange(node, Node("permute", [moved], {"axes": axes}, node.dtype, node.shape, node.source))
+        if node.op == "reduce" and node.inputs[0].op == "permute":
+            _reduce_first(graph, node, node.inputs[0])
     _permutes_of_points(graph)
+
+
+def _reduce_first(graph: Graph, node: Node, inner: Node) -> None:
+    """A reduction of permuted axes as a permutation of what is left."""
+    axes, reduced = inner.attributes["axes"], node.attributes["axes"]
+    left = [axes[axis] for axis in range(len(axes)) if node.attributes["keep"] or axis not in reduced]
+    order = [sorted(left).index(axis) for axis in left]
+    shape = [node.shape[order.index(axis)] for axis in range(len(order))]
+    attributes = {**node.attributes, "axes": sorted(axes[axis] for axis in reduced)}
+    moved = Node("reduce", list(inner.inputs), attributes, node.dtype, tuple(shape), node.source)
+    graph.exchange(node, Node("permute", [moved], {"axes": order}, node.dtype, node.shape, node.source))
 
 
 def _follows(each: Node, axes: Sequence[int], node: Node) -> bool:

@@ -45,7 +45,8 @@ def open_module(
 
 
 def ops(engine: NativeEngine, inputs: Mapping[str, Any]) -> list[str]:
-    return [op for op, *_ in engine.profile("forward", inputs) if op not in ("reshape",)]
+    (profile,) = engine.profile("forward", inputs, 1)
+    return [each.op for each in profile.ops if each.op != "reshape"]
 
 
 FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
@@ -56,6 +57,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "comparison": lambda x: torch.where((x > 0.5) | (x < -0.5) & (x != 0), x, x * 0.1),
     "mask": lambda x: x.masked_fill(x > 1, float("-inf")).softmax(-1).masked_fill(x > 10, 0.0),
     "reductions": lambda x: (x.mean(1), x.sum((1, 2)), x.amax(-1, keepdim=True), x.amin(1), (x > 2).any(1)),
+    "turned": lambda x: [x.permute(2, 0, 1).sum(axes, keep) for axes in (0, (0, 2), 1) for keep in (False, True)],
     "softmax": lambda x: x.softmax(1) + x.softmax(-1),
     "views": lambda x: x.transpose(1, 2).reshape(2, 4, 2, -1).permute(0, 2, 3, 1).flatten(2),
     "slices": lambda x: torch.cat([x[:, :1], x[:, -1:], x[..., 1::2].repeat(1, 1, 2)], 1),
