@@ -26,4 +26,6 @@ def codec_name(site: CodedSite) -> str:
     if site.kind == "embedding":
         return f"int{codec.bits} embedding weights {group}"
     activations = ("float", "int8", "static int8")[site.activation]
+    if site.kind == "conv":
+        return f"int{codec.bits} convolution weights per channel with {activations} activations"
     return f"int{codec.bits} linear weights {group} with {activations} activations"

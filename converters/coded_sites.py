@@ -22,18 +22,44 @@ if TYPE_CHECKING:
 
     from ferrule.codec import Codec, Range
 
-__all__ = ["CodedSite", "capture_module", "coded_sites", "float_layer", "recapture", "specialise"]
+__all__ = [
+    "CONVOLUTION_ADVICE",
+    "CodedSite",
+    "Window",
+    "capture_module",
+    "coded_sites",
+    "float_layer",
+    "recapture",
+    "specialise",
+]
+
+CONVOLUTION_ADVICE = "Leave conv8 out of the recipe here, build for native, or allow expanding to float32 (--expand)."
+"""What to say where a target has no coded convolutions."""
 
 
 _LINEAR = ("x", "codes", "scales", "table", "bias", "bits", "group", "activation", "ranges")
 _EMBEDDING = ("indices", "codes", "scales", "table", "bits", "group")
+_CONV = ("x", "codes", "scales", "bias", "kernel", "stride", "padding", "dilation", "groups", "given")
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution moves over pictures, heights before widths; given: the range of its input."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    given: Range
 
 
 @dataclass(frozen=True)
 class CodedSite:
-    """One coded op of a graph. kind: `linear` or `embedding`; name: the buffer that holds the codes, as a path.
+    """One coded op of a graph. kind: `linear`, `embedding` or `conv`; name: the buffer of the codes, as a path.
 
-    ranges: of input and output, for static activations.
+    ranges: of input and output, for static activations of linear layers. window: of convolutions, the weight of which
+    the codec holds as a matrix.
     """
 
     kind: str
@@ -42,6 +68,7 @@ class CodedSite:
     bias: Tensor | None
     activation: int
     ranges: tuple[Range, Range] | None = None
+    window: Window | None = None
 
 
 def coded_sites(program: ExportedProgram) -> list[CodedSite]:
@@ -59,7 +86,15 @@ def float_layer(site: CodedSite) -> nn.Module:
     weight = nn.Parameter(decode(site.codec), requires_grad=False)
     if site.kind == "embedding":
         return nn.Embedding.from_pretrained(weight)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=site.bias is not None, device="meta")
+    layer: nn.Conv2d | nn.Linear
+    has_bias = site.bias is not None
+    if site.window is not None:
+        w = site.window
+        weight = nn.Parameter(weight.view(len(weight), -1, *w.kernel), requires_grad=False)
+        channels = weight.shape[1] * w.groups, len(weight)
+        layer = nn.Conv2d(*channels, w.kernel, w.stride, w.padding, w.dilation, w.groups, bias=has_bias, device="meta")
+    else:
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=has_bias, device="meta")
     layer.weight = weight
     if site.bias is not None:
         layer.bias = nn.Parameter(site.bias, requires_grad=False)
@@ -128,18 +163,33 @@ def _is_coded(node: fx.Node) -> bool:
     return node.op == "call_function" and str(node.target).startswith("ferrule.coded_")
 
 
+def _read_window(arguments: Mapping[str, Any]) -> Window:
+    from ferrule.codec import Range
+
+    kernel, stride, padding, dilation = (
+        (int(arguments[key][0]), int(arguments[key][1])) for key in ("kernel", "stride", "padding", "dilation")
+    )
+    given = Range(float(arguments["given"][0]), int(arguments["given"][1]))
+    return Window(kernel, stride, padding, dilation, int(arguments["groups"]), given)
+
+
 def _read_site(module: fx.GraphModule, node: fx.Node) -> CodedSite:
     from ferrule.codec import Affine, Lookup, Range
+    from ferrule.coded import ACTIVATION_STATIC
 
     def tensor(argument: object) -> Tensor:
         path = str(getattr(argument, "target"))  # noqa: B009  fx nodes are untyped here
         value: Tensor = module.get_buffer(path) if _has_buffer(module, path) else module.get_parameter(path)
         return value
 
-    linear = "coded_linear" in str(node.target)
-    arguments: dict[str, Any] = dict(zip(_LINEAR if linear else _EMBEDDING, node.args, strict=True))
+    linear, conv = "coded_linear" in str(node.target), "coded_conv" in str(node.target)
+    labels = _LINEAR if linear else _CONV if conv else _EMBEDDING
+    arguments: dict[str, Any] = dict(zip(labels, node.args, strict=True))
     name = str(arguments["codes"].target).removesuffix(".codes").removesuffix("_codes")
     codes, scales = tensor(arguments["codes"]), tensor(arguments["scales"])
+    if conv:
+        bias = None if arguments["bias"] is None else tensor(arguments["bias"])
+        return CodedSite("conv", name, Affine(codes, scales, 8), bias, ACTIVATION_STATIC, None, _read_window(arguments))
     bits, group = int(arguments["bits"]), int(arguments["group"])
     codec: Codec = Affine(codes, scales, bits, group)
     if arguments["table"] is not None:

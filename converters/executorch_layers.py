@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ferrule.codec import Affine, Lookup, Range
 from ferrule.converters.codec_names import LOOKUP_ADVICE, codec_name
-from ferrule.converters.coded_sites import CodedSite, float_layer
+from ferrule.converters.coded_sites import CONVOLUTION_ADVICE, CodedSite, float_layer
 from ferrule.converters.static_int8 import fit_kernels, static_refusal
 from ferrule.errors import LoweringError
 
@@ -47,7 +47,9 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
             raise LoweringError(
                 "FER-LOW-002",
                 f"Target executorch cannot hold {codec_name(site)} of layer {site.name!r}: {reason}.",
-                LOOKUP_ADVICE
+                CONVOLUTION_ADVICE
+                if site.kind == "conv"
+                else LOOKUP_ADVICE
                 if isinstance(codec, Lookup)
                 else "Use w8, w8a8, w8a8-static or w4g32 with quantized activations, or allow expanding to float32.",
             )
@@ -70,6 +72,10 @@ def pad_codes(codec: Affine) -> Affine:
 
 def _refusal(site: CodedSite) -> str | None:
     """Why XNNPACK (or the embedding kernel) cannot hold the site, or None."""
+    if site.kind == "conv":
+        return (
+            "XNNPACK's integer convolutions round their outputs to a range, which this codec leaves to the next layer"
+        )
     if isinstance(site.codec, Lookup):
         return "XNNPACK has no palettes"
     if site.ranges is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferrule.codec import Lookup
 from ferrule.converters.codec_names import LOOKUP_ADVICE, codec_name
-from ferrule.converters.coded_sites import CodedSite, float_layer
+from ferrule.converters.coded_sites import CONVOLUTION_ADVICE, CodedSite, float_layer
 from ferrule.converters.static_int8 import static_refusal
 from ferrule.errors import LoweringError
 
@@ -90,6 +90,7 @@ class SiteBook:
 
 
 _ADVICE = {
+    "conv": CONVOLUTION_ADVICE,
     "linear": "Use w8, w8a8, w8a8-static or w4g32, or allow expansion to float32.",
     "embedding": "Use emb8 (8 bits, one scale a row), or allow expansion to float32.",
 }
@@ -105,6 +106,8 @@ def _reason(site: CodedSite) -> str:
     codec = site.codec
     if isinstance(codec, Lookup):
         return "it has no palettes"
+    if site.kind == "conv":
+        return "its integer convolutions round their outputs to a range, which this codec leaves to the next layer"
     static = static_refusal(site)
     if static is not None:
         return static

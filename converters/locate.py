@@ -126,7 +126,8 @@ def examine(
         whole = _remake(opened, model, calibration)
     if not 0 <= index < len(proofs):
         raise InputError("FER-INP-004", f"There is no proof input {index}; there are {len(proofs)}, counted from 0.")
-    return _examine(program, place, whole, write_out_merging(capture(whole)), proofs[index])
+    graphs = capture(whole) if program.target == "native" else write_out_merging(capture(whole))
+    return _examine(program, place, whole, graphs, proofs[index])
 
 
 def examine_destination(

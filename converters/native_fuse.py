@@ -68,14 +68,20 @@ def sink_permutes(graph: Graph) -> None:
             moved.attributes["axis"] = axes[node.attributes.get("axis", 1)]
         graph.exchange(node, Node("permute", [moved], {"axes": axes}, node.dtype, node.shape, node.source))
     for node in graph.nodes():
-        inner = node.inputs[0] if node.op == "reduce" else node
-        if node.op == "reduce" and inner.op == "permute" and node.attributes["keep"]:
-            axes = inner.attributes["axes"]
-            attributes = {**node.attributes, "axes": sorted(axes[axis] for axis in node.attributes["axes"])}
-            shape = [node.shape[axes.index(axis)] for axis in range(len(axes))]
-            moved = Node("reduce", list(inner.inputs), attributes, node.dtype, tuple(shape), node.source)
-            graph.exchange(node, Node("permute", [moved], {"axes": axes}, node.dtype, node.shape, node.source))
+        if node.op == "reduce" and node.inputs[0].op == "permute":
+            _reduce_first(graph, node, node.inputs[0])
     _permutes_of_points(graph)
+
+
+def _reduce_first(graph: Graph, node: Node, inner: Node) -> None:
+    """A reduction of permuted axes as a permutation of what is left."""
+    axes, reduced = inner.attributes["axes"], node.attributes["axes"]
+    left = [axes[axis] for axis in range(len(axes)) if node.attributes["keep"] or axis not in reduced]
+    order = [sorted(left).index(axis) for axis in left]
+    shape = [node.shape[order.index(axis)] for axis in range(len(order))]
+    attributes = {**node.attributes, "axes": sorted(axes[axis] for axis in reduced)}
+    moved = Node("reduce", list(inner.inputs), attributes, node.dtype, tuple(shape), node.source)
+    graph.exchange(node, Node("permute", [moved], {"axes": order}, node.dtype, node.shape, node.source))
 
 
 def _follows(each: Node, axes: Sequence[int], node: Node) -> bool:
@@ -102,10 +108,13 @@ def fold_channel_affine(graph: Graph) -> None:
             continue
         (x,), axis = node.inputs, node.attributes.get("axis", 1)
         scale, shift = node.attributes["scale"], node.attributes["shift"]
-        plain = x.op == "conv" and x.attributes["kind"] == "float32" and "activation" not in x.attributes
+        plain = x.op == "conv" and "activation" not in x.attributes
         if plain and uses.get(id(x)) == 1 and axis == len(node.shape) - 1:
             bias = x.attributes.get("bias")
-            x.attributes["weight"] = x.attributes["weight"] * scale[:, None, None, None]
+            if x.attributes["kind"] == "float32":
+                x.attributes["weight"] = x.attributes["weight"] * scale[:, None, None, None]
+            else:
+                x.attributes["scales"] = x.attributes["scales"] * scale
             x.attributes["bias"] = shift if bias is None else bias * scale + shift
             graph.exchange(node, x)
             continue
@@ -221,6 +230,33 @@ def join_residuals(graph: Graph) -> None:
                 break
 
 
+def keep_codes(graph: Graph) -> None:
+    """What only convolutions of one static range read is rounded to it where it is written, and stays int8 between.
+
+    before   conv ── float32 ── conv (rounds to its range) ── y
+    after    conv (rounds to the next one's range) ── int8 ── conv ── y
+    """
+    readers: dict[int, list[Node | None]] = {}
+    for node in graph.nodes():
+        for index, each in enumerate(node.inputs):
+            readers.setdefault(id(each), []).append(node if index == 0 and _takes_codes(node) else None)
+    for root in graph.roots():
+        readers.setdefault(id(root), []).append(None)
+    for node in graph.nodes():
+        ranges = {None if r is None else _given_range(r) for r in readers[id(node)]}
+        if _takes_codes(node) and len(ranges) == 1 and (found := ranges.pop()) is not None:
+            node.attributes["output_scale"], node.attributes["output_zero"] = found
+            node.dtype = "int8"
+
+
+def _takes_codes(node: Node) -> bool:
+    return node.op == "conv" and node.attributes.get("input") == "static8"
+
+
+def _given_range(conv: Node) -> tuple[float, int]:
+    return conv.attributes["input_scale"], conv.attributes["input_zero"]
+
+
 PASSES: tuple[Callable[[Graph], Any], ...] = (
     drop_identities,
     share_equals,
@@ -249,4 +285,5 @@ PASSES: tuple[Callable[[Graph], Any], ...] = (
     join_residuals,
     share_equals,
     simplify_views,
+    keep_codes,  # last: activations and residuals come before the rounding
 )

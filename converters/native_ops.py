@@ -446,6 +446,22 @@ def _conv(
     return _permute(low, low.make("conv", [turned], "float32", tuple(shape[a] for a in LAST), **attributes), FIRST)
 
 
+def _coded_conv(
+    low: Lowering, fx: Any, x: Node, codes: Node, scales: Node, bias: Any, kernel: Sequence[int], stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], groups: int, given: Sequence[float],
+) -> Node:  # fmt: skip
+    whole = low.tensor(codes)
+    attributes = {
+        "kind": "affine", "codes": whole.view(len(whole), -1, *kernel).permute(0, 2, 3, 1).contiguous(),
+        "scales": low.tensor(scales).flatten(), "bias": low.tensor(bias), "input": "static8",
+        "input_scale": float(given[0]), "input_zero": int(given[1]), "stride": list(stride),
+        "padding": [*padding, *padding], "dilation": list(dilation), "groups": groups,
+    }  # fmt: skip
+    turned = _permute(low, x, LAST)
+    shape = low.shape(fx)
+    return _permute(low, low.make("conv", [turned], "float32", tuple(shape[a] for a in LAST), **attributes), FIRST)
+
+
 def _pool(
     low: Lowering, fx: Any, x: Node, fn: str, kernel: Any, stride: Any, padding: Any, count_padding: bool
 ) -> Node:
@@ -578,6 +594,7 @@ OPS: dict[str, Maker] = {
     "aten.bmm": _matmul,
     "aten.mm": _matmul,
     "ferrule.coded_linear": _coded_linear,
+    "ferrule.coded_conv": _coded_conv,
     "ferrule.merge_tokens": _merge_tokens,
     "aten.embedding": _embedding,
     "ferrule.coded_embedding": _coded_embedding,

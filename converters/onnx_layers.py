@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ferrule.codec import Affine, Lookup
 from ferrule.coded import ACTIVATION_DYNAMIC
 from ferrule.converters.codec_names import LOOKUP_ADVICE, codec_name
-from ferrule.converters.coded_sites import CodedSite, float_layer
+from ferrule.converters.coded_sites import CONVOLUTION_ADVICE, CodedSite, float_layer
 from ferrule.converters.onnx_rows import RowLinear
 from ferrule.converters.onnx_static import StaticLinear
 from ferrule.converters.static_int8 import fit_kernels, static_refusal
@@ -50,7 +50,9 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
             raise LoweringError(
                 "FER-LOW-002",
                 f"Target onnx cannot hold {codec_name(site)} of layer {site.name!r}: {reason}.",
-                LOOKUP_ADVICE
+                CONVOLUTION_ADVICE
+                if site.kind == "conv"
+                else LOOKUP_ADVICE
                 if isinstance(codec, Lookup)
                 else "Use w8, w8a8, w8a8-static or w4g32, or allow expanding to float32.",
             )
@@ -73,6 +75,8 @@ def _native_layer(site: CodedSite, codec: Affine) -> nn.Module:
 
 def _refusal(site: CodedSite) -> str | None:
     """Why ONNX Runtime cannot hold the site, or None."""
+    if site.kind == "conv":
+        return "its integer convolutions round their outputs to a range, which this codec leaves to the next layer"
     if isinstance(site.codec, Lookup):
         return "its kernels know no palettes"
     if site.ranges is not None:

@@ -100,6 +100,15 @@ TECHNIQUES: dict[str, Technique] = {
     row.name: row
     for row in (
         Technique(
+            "conv8",
+            "ferrule.techniques.quant.conv8:code_convolutions",
+            "quant",
+            "int8 convolutions, a scale for each output channel, int8 inputs in ranges found on calibration data",
+            ("native",),
+            min_cosine=0.9,
+            needs_data=True,
+        ),
+        Technique(
             "emb8",
             "ferrule.techniques.quant.emb8:code_embeddings",
             "quant",

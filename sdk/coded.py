@@ -1,7 +1,7 @@
 """Coded layers: modules that hold codes instead of weights, and the torch ops that they call.
 
-The forward of a coded layer is one op, `ferrule::coded_linear` or `ferrule::coded_embedding`, with a plain torch
-reference and a fake kernel, so that torch.export keeps it whole and every converter can lower it natively.
+The forward of a coded layer is one op, `ferrule::coded_linear`, `ferrule::coded_conv` or `ferrule::coded_embedding`,
+with a plain torch reference and a fake kernel, so that torch.export keeps it whole and converters lower it natively.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ __all__ = [
     "ACTIVATION_DYNAMIC",
     "ACTIVATION_NONE",
     "ACTIVATION_STATIC",
+    "CodedConv",
     "CodedEmbedding",
     "CodedLinear",
+    "coded_conv",
     "coded_embedding",
     "coded_linear",
     "quantize_range",
@@ -102,6 +104,47 @@ def _coded_linear_fake(
     return x.new_empty((*x.shape[:-1], codes.shape[0]), dtype=torch.float32)
 
 
+@torch.library.custom_op("ferrule::coded_conv", mutates_args=())
+def coded_conv(
+    x: Tensor,
+    codes: Tensor,
+    scales: Tensor,
+    bias: Tensor | None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    given: Sequence[float],
+) -> Tensor:
+    """Pictures x [batch, in, height, width], rounded to a static range, convolved with a coded weight; float32 out.
+
+    codes: int8 [out, in / groups * kernel height * kernel width] with scales [out, 1]. bias: [out]. kernel, stride,
+    padding, dilation: height and width. given: scale and zero point of x. The output stays as it is: what reads it next
+    rounds it to a range of its own, which a runtime may do where it is written.
+    """
+    weight = _decode(codes, scales, None, 8, 0).view(len(codes), -1, *kernel)
+    x = quantize_range(x.float(), given[0], given[1])
+    return torch.nn.functional.conv2d(x, weight, bias, list(stride), list(padding), list(dilation), groups)
+
+
+@coded_conv.register_fake
+def _coded_conv_fake(
+    x: Tensor,
+    codes: Tensor,
+    scales: Tensor,
+    bias: Tensor | None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    given: Sequence[float],
+) -> Tensor:
+    weight = x.new_empty((codes.shape[0], x.shape[1] // groups, *kernel), dtype=torch.float32)
+    return torch.nn.functional.conv2d(x.float(), weight, None, list(stride), list(padding), list(dilation), groups)
+
+
 @torch.library.custom_op("ferrule::coded_embedding", mutates_args=())
 def coded_embedding(
     indices: Tensor, codes: Tensor, scales: Tensor, table: Tensor | None, bits: int, group: int
@@ -154,6 +197,44 @@ class CodedLinear(nn.Module):
         y: Tensor = torch.ops.ferrule.coded_linear(
             x, self.codes, self.scales, self.table, self.bias, self.bits, self.group, self.activation, self.ranges
         )
+        return y
+
+
+class CodedConv(nn.Module):
+    """A convolution of pictures whose weight is held by a codec, and whose input is rounded to a range.
+
+    codec: Affine of 8 bits of the weight as a matrix [out, in / groups * kernel height * kernel width].
+    """
+
+    codes: Tensor
+    scales: Tensor
+    bias: Tensor | None
+
+    def __init__(self, codec: Affine, layer: nn.Conv2d, given: Range) -> None:
+        super().__init__()
+        assert codec.bits == 8 and not codec.group and not isinstance(layer.padding, str)
+        self.register_buffer("codes", codec.codes)
+        self.register_buffer("scales", codec.scales)
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().float())
+        self.kernel, self.stride = list(layer.kernel_size), list(layer.stride)
+        self.padding, self.dilation, self.groups = list(layer.padding), list(layer.dilation), layer.groups
+        self.given = [given.scale, float(given.zero_point)]
+
+    @property
+    def codec(self) -> Affine:
+        """The codec of the weight, as a matrix."""
+        return Affine(self.codes, self.scales, 8)
+
+    @property
+    def weight(self) -> Tensor:
+        """The decoded weight [out, in / groups, height, width], see `CodedLinear.weight`."""
+        return decode(self.codec).view(len(self.codes), -1, *self.kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.ops.ferrule.coded_conv(
+            x, self.codes, self.scales, self.bias, self.kernel, self.stride, self.padding, self.dilation, self.groups,
+            self.given,
+        )  # fmt: skip
         return y
 
 

@@ -1,4 +1,4 @@
-"""Watch a model's linear layers over calibration inputs and choose the range of each input and output.
+"""Watch a model's linear layers, or others, over calibration inputs and choose the range of each input and output.
 
 Two runs over the data: the first finds the extremes, the second fills a histogram between them. Layers that read the
 same tensor (queries, keys and values) see the same values and so get the same range.
@@ -43,13 +43,16 @@ class _Seen:
 
 
 def observe_ranges(
-    model: Model, data: Sequence[Mapping[str, Tensor]], choice: Choice, method: str, percentile: float
+    model: Model,
+    data: Sequence[Mapping[str, Tensor]],
+    choice: Choice,
+    method: str,
+    percentile: float,
+    matches: Callable[[nn.Module], bool],
 ) -> dict[int, tuple[Range, Range]]:
-    """Ranges of the input and output of each chosen linear layer, by id(layer); a layer that never ran has none."""
-    from ferrule.techniques.quant.layers import linear_weight
-
+    """Ranges of the input and output of each chosen layer that matches, by id(layer); one that never ran has none."""
     module = model.entry_points[model.policy.entry_point].module
-    layers = [m for name, m in module.named_modules() if linear_weight(m) is not None and name in choice]
+    layers = [m for name, m in module.named_modules() if matches(m) and name in choice]
     seen: dict[int, tuple[_Seen, _Seen]] = {id(layer): (_Seen(), _Seen()) for layer in layers}
     ran: set[int] = set()
 

@@ -51,6 +51,22 @@ class Encoder(nn.Module):
         return scores
 
 
+class Pictures(nn.Module):
+    """A block of convolutions with batch norms and a residual, then a mean: [1, 3, 32, 32] -> [1, 24]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16)
+        self.up, self.depth = nn.Conv2d(16, 64, 1), nn.Conv2d(64, 64, 3, padding=1, groups=64)
+        self.down, self.head = nn.Conv2d(64, 16, 1), nn.Conv2d(16, 24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.nn.functional.relu6(self.norm(self.stem(x)))
+        x = x + self.down(torch.nn.functional.relu6(self.depth(torch.nn.functional.relu6(self.up(x)))))
+        pooled: Tensor = self.head(x).mean((2, 3))
+        return pooled
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], ferrule.Result]:
     torch.manual_seed(0)
@@ -61,11 +77,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], f
     devices = [f"{device}:{target}" for target, device in DEVICE_OF.items()]
     out = tmp_path_factory.mktemp("catalogue")
     on_tokens = [name for name, row in TECHNIQUES.items() if row.kind == "tokens"]
-    others = [name for name in TECHNIQUES if name not in on_tokens]
+    others = [name for name in TECHNIQUES if name not in (*on_tokens, "conv8")]
     built = ferrule.deploy(model, devices=devices, recipe=others, calibration=[inputs], out=out)
     # Neighbours alike, as in pictures: what is merged there is worth merging.
     x = torch.randn(1, 12, 32).repeat_interleave(4, 1) + 0.1 * torch.randn(1, 48, 32)
     built += ferrule.deploy(Encoder().eval(), (x,), devices=devices, recipe=on_tokens, out=out)
+    picture, native = torch.randn(1, 3, 32, 32), [f"{DEVICE_OF['native']}:native"]
+    data = [{"x": picture}]
+    built += ferrule.deploy(Pictures().eval(), (picture,), devices=native, recipe="conv8", calibration=data, out=out)
     return {(r.recipe, r.target): r for r in built}
 
 
@@ -82,7 +101,7 @@ def test_lowers_and_keeps_its_bound(
 @pytest.mark.parametrize(("technique", "target"), [p for p in PAIRS if TECHNIQUES[p[0]].kind == "quant"])
 def test_codes_are_in_the_file(results: dict[tuple[str, str], ferrule.Result], technique: str, target: str) -> None:
     """The kind that the technique codes is at most 8 bits (and its scales) in the file, on every target."""
-    kind = "embedding" if technique == "emb8" else "linear"
+    kind = {"emb8": "embedding", "conv8": "other"}.get(technique, "linear")
     most = {"w4g32": 0.21}.get(technique, 0.33)  # rows of 64 columns: scales weigh more here than in a real model
     weights = Bundle.open(str(results[technique, target].bundle)).program.weights
     coded = [w for w in weights if w.kind == kind]

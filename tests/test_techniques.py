@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ferrule.catalog import TECHNIQUES
 from ferrule.codec import Affine, Lookup, decode
-from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedEmbedding, CodedLinear
+from ferrule.coded import ACTIVATION_DYNAMIC, ACTIVATION_NONE, CodedConv, CodedEmbedding, CodedLinear
 from ferrule.errors import InputError, ModelError, RecipeError
 from ferrule.flow import compress
 from ferrule.model import EntryPoint, Model, as_model, capture
@@ -23,6 +23,7 @@ ROWS = sorted(TECHNIQUES)
 LINEAR = ["lut", "w4g32", "w8", "w8a8", "w8a8-static"]
 HISTORY = {"lut": "lut4"}  # the number belongs to the name
 OTHER_OPTIONS = {
+    "conv8": {"method": "percentile", "percentile": 99, "layers": ["first"], "skip": ["head"]},
     "emb8": {"min_rows": 16, "layers": ["table*"], "skip": ["other*"]},
     "lut": {"bits": 6, "group": 4, "scaled": True, "layers": ["first"], "skip": ["head"]},
     "tome": {"r": 2, "ratio": 0.25, "schedule": "decreasing", "prop_attn": False},
@@ -73,13 +74,33 @@ class Encoder(nn.Module):
         return y
 
 
+class Pictures(nn.Module):
+    """Convolutions of pictures, two of which are one, with a batch norm and a residual, and one of a signal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.again = self.first
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Conv2d(8, 16, 3, stride=2, groups=2)
+        self.conv = nn.Conv1d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.norm(self.again(torch.relu(self.first(x))))
+        y: Tensor = self.conv(self.head(x).flatten(2))
+        return y
+
+
 @pytest.fixture
 def subject(request: pytest.FixtureRequest) -> Model:
     """The small model that the technique under test acts on."""
-    if TECHNIQUES[request.node.callspec.params["name"]].kind != "tokens":
+    name = request.node.callspec.params["name"]
+    if TECHNIQUES[name].kind != "tokens" and name != "conv8":
         model: Model = request.getfixturevalue("small")
         return model
     torch.manual_seed(3)
+    if name == "conv8":
+        return as_model(Pictures().eval(), (torch.randn(2, 8, 12, 12),))
     # Neighbours alike, as in pictures: what is merged there is worth merging.
     x = torch.randn(2, 12, 32).repeat_interleave(4, 1) + 0.1 * torch.randn(2, 48, 32)
     return as_model(Encoder().eval(), (x,))
@@ -151,7 +172,8 @@ def test_a_coded_model_is_exported_whole(name: str, subject: Model) -> None:
     if TECHNIQUES[name].kind != "quant":
         return
     assert sum("ferrule.coded" in op for op in ops) == (1 if name == "emb8" else 3)
-    assert not any(("aten.embedding" if name == "emb8" else "aten.linear") in op for op in ops)
+    plain = {"emb8": "aten.embedding", "conv8": "aten.conv2d"}.get(name, "aten.linear")
+    assert not any(plain in op for op in ops)
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -393,6 +415,31 @@ def test_emb8_codes_large_tables_only() -> None:
 def calibrated(small: Model, rows: list[Mapping[str, Tensor]], name: str = "w4g32") -> Tensor:
     codes: Tensor = module_of(compress(small, name, calibration=rows)).get_submodule("head").codes
     return codes
+
+
+def test_conv8_computes_with_the_codes_and_ranges_that_it_holds() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(6, 10, (3, 2), (2, 1), (1, 0), (1, 2), groups=2), torch.randn(1, 6, 9, 9)
+    coded = module_of(run(as_model(layer, (x,)), "conv8", method="minmax"))
+    assert isinstance(coded, CodedConv) and coded.codes.dtype == torch.int8
+    scale, zero = coded.given
+    assert abs(scale - float(x.max() - x.min()) / 255) < scale / 200
+    given = ((x / scale).round() + zero).clamp(-128, 127).sub(zero) * scale
+    want = nn.functional.conv2d(given, coded.weight, layer.bias, (2, 1), (1, 0), (1, 2), 2)
+    torch.testing.assert_close(coded(x), want)
+    assert coded.weight.shape == layer.weight.shape
+    worst = (coded.weight - layer.weight).abs().flatten(1).amax(1)
+    assert bool((worst <= coded.scales[:, 0] * 0.502).all())
+
+
+def test_conv8_leaves_other_convolutions_alone(small: Model) -> None:
+    same, reflected = nn.Conv2d(3, 4, 3, padding="same"), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
+    model = as_model(nn.Sequential(same, reflected), (torch.randn(1, 3, 8, 8),))
+    with pytest.raises(RecipeError, match="the model has none of its kind"):
+        run(model, "conv8")
+    with pytest.raises(InputError) as caught:
+        run(model, "conv8", data=[])
+    assert caught.value.code == "FER-INP-010"
 
 
 def test_calibration_weighs_the_error_of_w4g32_only(small: Model) -> None:

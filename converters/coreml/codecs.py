@@ -12,7 +12,6 @@ from ferrule.errors import LoweringError
 if TYPE_CHECKING:
     from torch import nn
 
-    from ferrule.codec import Codec
     from ferrule.model import Captured
 
 __all__ = ["affine_constant", "formats_of", "half_scale", "hold_codecs", "lookup_constant"]
@@ -58,7 +57,7 @@ def half_scale(scale: float) -> float:
 def formats_of(site: CodedSite) -> tuple[str, ...]:
     """Names in a device's profile of what a coded op asks of it; none for a codec that Core ML lacks."""
     codec = site.codec
-    if _refusal(codec):
+    if _refusal(site):
         return ()
     if isinstance(codec, Lookup):
         weight = "palette-tensor" if len(codec.table) == 1 else "palette-group"
@@ -72,21 +71,22 @@ def hold_codecs(
 ) -> tuple[dict[str, Captured], tuple[str, ...]]:
     """Graphs whose codecs Core ML holds, and a note for each that had to be decoded.
 
-    Raises LoweringError FER-LOW-002, unless `expand`, for affine codes of another number of bits than 4 or 8 and for
-    palettes of another than 1, 2, 3, 4, 6 or 8, or that do not divide a matrix's rows evenly.
+    Raises LoweringError FER-LOW-002, unless `expand`, for convolutions, for affine codes of another number of bits than
+    4 or 8 and for palettes of another than 1, 2, 3, 4, 6 or 8, or that do not divide a matrix's rows evenly.
     """
     held = dict(graphs)
     notes: dict[str, None] = {}
     for name, graph in graphs.items():
-        odd = [site for site in coded_sites(graph.program) if _refusal(site.codec)]
+        odd = [site for site in coded_sites(graph.program) if _refusal(site)]
         if not odd:
             continue
-        found = f"Layer {odd[0].name!r} has {_refusal(odd[0].codec)}"
+        found = f"Layer {odd[0].name!r} has {_refusal(odd[0])}"
         if not expand:
             raise LoweringError(
                 "FER-LOW-002",
-                f"{found}; target {target!r} holds affine codes of 4 and 8 bits (constexpr_blockwise_shift_scale), and "
-                "palettes of 1, 2, 3, 4, 6 and 8 bits for equal groups of rows (constexpr_lut_to_dense).",
+                f"{found}; target {target!r} holds, of linear and embedding layers, affine codes of 4 and 8 bits "
+                "(constexpr_blockwise_shift_scale), and palettes of 1, 2, 3, 4, 6 and 8 bits for equal groups of rows "
+                "(constexpr_lut_to_dense).",
                 "Use a recipe such as w4g32, lut4 or w8, or allow the weights to be decoded to float16.",
             )
         held[name] = recapture(graph, _decoded)
@@ -94,8 +94,11 @@ def hold_codecs(
     return held, tuple(notes)
 
 
-def _refusal(codec: Codec) -> str:
-    """What Core ML cannot hold of a codec, or ""."""
+def _refusal(site: CodedSite) -> str:
+    """What Core ML cannot hold of a site's codec, or ""."""
+    codec = site.codec
+    if site.kind == "conv":
+        return "int8 convolution weights with static int8 inputs"
     if not isinstance(codec, Lookup):
         return "" if codec.bits in _AFFINE_BITS else f"{codec.bits}-bit affine codes"
     rows, palettes = len(codec.codes), len(codec.table)
@@ -106,4 +109,4 @@ def _refusal(codec: Codec) -> str:
 
 def _decoded(site: CodedSite) -> nn.Module | None:
     """A plain layer with the decoded weight, for codecs that the target lacks; ranges of activations go with it."""
-    return float_layer(site) if _refusal(site.codec) else None
+    return float_layer(site) if _refusal(site) else None

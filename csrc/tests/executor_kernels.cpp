@@ -478,6 +478,34 @@ Tensor convolve(const Window& w, const Floats& x, const Floats& weight, const Fl
   return Tensor({2, w.rows(), w.columns(), out}, y);
 }
 
+std::vector<int8_t> quantize(const Tensor& x, float scale, int zero) {
+  std::vector<int8_t> codes(x.count());
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const float code = nearbyintf(x.as<float>()[i] / scale) + static_cast<float>(zero);
+    codes[i] = static_cast<int8_t>(fminf(fmaxf(code, -128), 127));
+  }
+  return codes;
+}
+
+// A layer of static range reads codes as it reads the numbers that they stand for, and writes them.
+bool codes_match(const char* what, const std::string& node, const std::vector<Tensor>& inputs,
+                 const TestConstants& constants, size_t threads) {
+  const Tensor floats = run_node(node, inputs, constants, threads);
+  std::vector<size_t> dims(inputs[0].spec.shape.dims, inputs[0].spec.shape.dims + 4);
+  const std::vector<Tensor> coded = {Tensor(dims, quantize(inputs[0], 0.03f, 3)), inputs[1]};
+  bool ok = is_near(what, run_node(node, coded, constants, threads), floats, 1e-5f);
+  const std::vector<int8_t> wanted = quantize(floats, 0.05f, -7);
+  for (const auto& given : {inputs, coded}) {
+    const Tensor got =
+        run_node(node + R"(, "output_scale": 0.05, "output_zero": -7)", given, constants, threads);
+    bool same = got.spec.dtype == Dtype::kInt8 && got.spec.shape == floats.spec.shape;
+    for (size_t i = 0; same && i < wanted.size(); ++i) same = abs(got.as<int8_t>()[i] - wanted[i]) <= 1;
+    if (!same) printf("%s: other codes come out\n", what);
+    ok &= same;
+  }
+  return ok;
+}
+
 bool conv_matches(const char* what, const Window& w, size_t channels, size_t out, size_t groups) {
   Random random(9);
   const size_t in = channels / groups, taps = w.kernel_height * w.kernel_width;
@@ -512,6 +540,8 @@ bool conv_matches(const char* what, const Window& w, size_t channels, size_t out
         what,
         run_node(affine + R"("static8", "input_scale": 0.03, "input_zero": 3)", inputs, constants, threads),
         want, 0.25f);
+    ok &= codes_match(what, affine + R"("static8", "input_scale": 0.03, "input_zero": 3)", inputs, constants,
+                      threads);
   }
   return ok;
 }
@@ -589,6 +619,20 @@ bool images_refuse() {
   }
   for (const char* bad : {R"(, "bias": "b")", R"(, "activation": "tan")"})
     ok &= refuses("FER-NAT-003", conv + window + bad, {x}, constants);
+  const TestConstants coded =
+      arrays({{"c", Tensor({4, 3, 3, 2}, std::vector<int8_t>(72, 1))}, {"s", Tensor({4}, Floats(4, 1))}});
+  const std::string codes =
+      R"("op": "conv", "kind": "affine", "codes": "c", "scales": "s", "groups": 2, )" + window;
+  const std::string of_range = codes + R"(, "input": "static8", "input_scale": 0.1, "input_zero": 0)";
+  const Tensor bytes({1, 5, 5, 4}, std::vector<int8_t>(100));
+  ok &= refuses("", of_range + R"(, "output_scale": 0.1, "output_zero": 0)", {bytes}, coded);
+  for (const char* bad : {R"(, "output_scale": 0, "output_zero": 0)", R"(, "output_scale": 0.1)",
+                          R"(, "output_scale": 0.1, "output_zero": 128)"})
+    ok &= refuses("FER-NAT-003", of_range + bad, {bytes}, coded);
+  ok &= refuses("FER-NAT-003", codes + R"(, "output_scale": 0.1, "output_zero": 0)", {x}, coded);
+  ok &= refuses("FER-NAT-004", codes, {bytes}, coded) &
+        refuses("FER-NAT-004", conv + window, {bytes}, constants);
+  ok &= refuses("FER-NAT-004", pool + R"("kernel": [2, 2], )" + window, {bytes});
   ok &= refuses("FER-NAT-003", R"("op": "conv", "kind": "float32", "weight": "w", "groups": 3, )" + window,
                 {x}, constants);
   ok &= refuses("FER-NAT-003", pool + R"("kernel": [2, 2], "dilation": [2, 1], )" + window, {x});

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,7 +45,8 @@ def open_module(
 
 
 def ops(engine: NativeEngine, inputs: Mapping[str, Any]) -> list[str]:
-    return [op for op, *_ in engine.profile("forward", inputs) if op not in ("reshape",)]
+    (profile,) = engine.profile("forward", inputs, 1)
+    return [each.op for each in profile.ops if each.op != "reshape"]
 
 
 FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
@@ -54,6 +57,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "comparison": lambda x: torch.where((x > 0.5) | (x < -0.5) & (x != 0), x, x * 0.1),
     "mask": lambda x: x.masked_fill(x > 1, float("-inf")).softmax(-1).masked_fill(x > 10, 0.0),
     "reductions": lambda x: (x.mean(1), x.sum((1, 2)), x.amax(-1, keepdim=True), x.amin(1), (x > 2).any(1)),
+    "turned": lambda x: [x.permute(2, 0, 1).sum(axes, keep) for axes in (0, (0, 2), 1) for keep in (False, True)],
     "softmax": lambda x: x.softmax(1) + x.softmax(-1),
     "views": lambda x: x.transpose(1, 2).reshape(2, 4, 2, -1).permute(0, 2, 3, 1).flatten(2),
     "slices": lambda x: torch.cat([x[:, :1], x[:, -1:], x[..., 1::2].repeat(1, 1, 2)], 1),
@@ -197,6 +201,65 @@ def test_merging_of_padded_rows_agrees_at_every_length(tmp_path: Path) -> None:
             want = merged(x)
         np.testing.assert_allclose(engine.run("forward", {"src": x.numpy()})[0], want.numpy(), rtol=1e-4, atol=1e-4)
     assert ops(engine, {"src": x.numpy()}).count("token_match") == 3
+
+
+class Blocks(nn.Module):
+    """Inverted residual blocks as mobile networks have them: expansion, depthwise, projection, with batch norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.up, self.depth, self.down = (
+            nn.ModuleList(
+                nn.Sequential(nn.Conv2d(a, b, size, padding=size // 2, groups=groups, bias=False), nn.BatchNorm2d(b))
+                for _ in range(2)
+            )
+            for a, b, size, groups in ((8, 48, 1, 1), (48, 48, 3, 48), (48, 8, 1, 1))
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.uniform_(layer.weight, -1.5, 1.5)
+                nn.init.uniform_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu6(self.norm(self.stem(x)))
+        for up, depth, down in zip(self.up, self.depth, self.down, strict=True):
+            x = x + down(functional.relu6(depth(functional.relu6(up(x)))))
+        return x.mean((2, 3))
+
+
+def test_coded_convolutions_keep_codes_between_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pictures = [{"x": torch.randn(2, 3, 33, 32)} for _ in range(3)]
+    model = ferrule.compress(as_model(Blocks().eval(), pictures[0]), "conv8", calibration=pictures)
+    engine = open_model(model, tmp_path)
+    found = ops(engine, {"x": pictures[0]["x"].numpy()})
+    assert sorted(found) == ["conv"] * 7 + ["permute", "reduce"]
+    for inputs in pictures:
+        with torch.no_grad():
+            want = model.entry_points["forward"].module(inputs["x"])
+        got = torch.from_numpy(engine.run("forward", {"x": inputs["x"].numpy()})[0])
+        assert functional.cosine_similarity(got.flatten(), want.flatten(), 0) > 0.9999
+    data = (tmp_path / native.FILE).read_bytes()
+    nodes = json.loads(bytes(load_file(tmp_path / native.FILE)["program.json"]))["entries"][0]["nodes"]
+    told = [node.get("output_scale") for node in nodes if node["op"] == "conv"]
+    # Residuals are added in float; what lies between is rounded once, where it is written.
+    assert [scale is not None for scale in told] == [False, True, True, False, True, True, False]
+    assert len(data) < 4 * sum(p.numel() for p in model.entry_points["forward"].module.parameters()) + 20_000
+
+
+def test_other_targets_refuse_coded_convolutions_or_expand_them(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from ferrule.converters import onnx
+
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 8, 8)
+    model = ferrule.compress(as_model(nn.Conv2d(3, 4, 3), {"input": x}), "conv8", calibration=[{"input": x}])
+    with pytest.raises(LoweringError, match="int8 convolution weights per channel") as caught:
+        onnx.lower(capture(model), load("raspberry-pi-5"), tmp_path)
+    assert caught.value.code == "FER-LOW-002" and "conv8" in caught.value.hint
+    notes = onnx.lower(capture(model), load("raspberry-pi-5"), tmp_path, expand=True).notes
+    assert any("expanded to float32" in note for note in notes)
 
 
 def vit() -> ferrule.Model:

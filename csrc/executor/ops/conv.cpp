@@ -1,6 +1,8 @@
 // activation(convolution(x, weight) + bias) + residual over images with channels last.
 // {kind: float32 | affine, weight | codes [out, height, width, in / groups], scales [out], bias, input,
-// input_scale, input_zero, stride, dilation, padding, groups, activation, residual}, in [x] or [x, residual].
+// input_scale, input_zero, stride, dilation, padding, groups, activation, residual, output_scale,
+// output_zero}, in [x] or [x, residual]. With `static8` input x may be int8 codes of that range, and with
+// output_scale int8 codes come out, which hold no NaN.
 #include "executor/ops/conv.h"
 
 #include "ferrule/conv.h"
@@ -22,12 +24,12 @@ class Conv : public ConvOp {
   }
 
   size_t scratch(const std::vector<Spec>& inputs, size_t threads) const override {
-    const ferrule_conv_args args = describe(inputs[0].shape);
+    const ferrule_conv_args args = describe(inputs[0]);
     return ferrule_conv_scratch(&args, threads);
   }
 
   void run(const Call& call) const override {
-    ferrule_conv_args args = describe(call.inputs[0].shape());
+    ferrule_conv_args args = describe(call.inputs[0].spec);
     args.input = call.inputs[0].data;
     args.output = call.outputs[0].data;
     args.epilogue.residual = residual(call);
@@ -35,16 +37,16 @@ class Conv : public ConvOp {
   }
 
  private:
-  ferrule_conv_args describe(const Shape& images) const {
+  ferrule_conv_args describe(const Spec& images) const {
     ferrule_conv_args args = {};
     args.packed = packed_->memory.get();
     args.packed_bytes = packed_->bytes;
     args.groups = groups_;
-    args.input_kind = FERRULE_GEMM_F32;
+    args.input_kind = images.dtype == Dtype::kInt8 ? FERRULE_GEMM_S8 : FERRULE_GEMM_F32;
     args.input_stride = args.in_channels = in_channels_;
-    args.output_stride = args.epilogue.residual_stride = out_channels_;
-    args.window = window_over(images);
-    args.epilogue.activation = activation_;
+    args.output_stride = out_channels_;
+    args.window = window_over(images.shape);
+    args.epilogue = epilogue();
     return args;
   }
 

@@ -79,15 +79,17 @@ class CodedDepthwise : public ConvOp {
 
   size_t scratch(const std::vector<Spec>& inputs, size_t threads) const override {
     const ferrule_window window = window_over(inputs[0].shape);
+    const size_t codes = inputs[0].dtype == Dtype::kInt8 ? 0 : divide_scratch(inputs[0].shape).kernels;
     size_t bytes = 0;
     if (__builtin_mul_overflow(ferrule_conv_depthwise_i8_scratch(&window), threads, &bytes) ||
-        __builtin_add_overflow(bytes, divide_scratch(inputs[0].shape).kernels, &bytes))
+        __builtin_add_overflow(bytes, codes, &bytes))
       misfit("its images " + inputs[0].shape.text() + " are too large");
     return bytes;
   }
 
   void run(const Call& call) const override {
     const Shape& images = call.inputs[0].shape();
+    if (call.inputs[0].spec.dtype == Dtype::kInt8) return convolve_codes(call);
     const Scratch parts = divide_scratch(images);
     auto* scratch = static_cast<unsigned char*>(call.scratch);
     const auto* scales = reinterpret_cast<const float*>(scratch + parts.scales);
@@ -133,25 +135,49 @@ class CodedDepthwise : public ConvOp {
     require_ok(ferrule_quantize_rows(&args, nullptr, call.pool));
   }
 
+  // Of images that arrive as codes.
+  void convolve_codes(const Call& call) const {
+    if (call.outputs[0].shape().count() == 0) return;
+    ferrule_conv_depthwise_i8_args args = describe(call.inputs[0].shape());
+    args.input = call.inputs[0].data;
+    args.input_is_signed = 1;
+    args.input_scale = spec_.input_scale;
+    args.input_zero = spec_.input_zero;
+    args.output = call.outputs[0].data;
+    if (has_residual_) args.epilogue.residual = residual(call);
+    require_ok(ferrule_conv_depthwise_i8(&args, nullptr, call.scratch, call.pool));
+  }
+
   // One image; all of it is NaN where the scale of its codes is, as the quantization of NaN and infinity has
   // it.
   void convolve(const Call& call, size_t image, float scale, int32_t zero, void* scratch) const {
     const Shape &images = call.inputs[0].shape(), &results = call.outputs[0].shape();
     const size_t in = images.count() / images[0], out = results.count() / images[0];
-    float* output = call.outputs[0].as<float>() + image * out;
-    if (isnan(scale)) return std::fill_n(output, out, NAN), void();
-    ferrule_conv_depthwise_i8_args args = {};
+    auto* output =
+        static_cast<unsigned char*>(call.outputs[0].data) + image * out * size_of(call.outputs[0].spec.dtype);
+    if (isnan(scale)) return fill_unknown(output, out);
+    ferrule_conv_depthwise_i8_args args = describe(images);
     args.input = static_cast<const unsigned char*>(call.scratch) + image * in;
     args.input_scale = scale;
     args.input_zero = zero;
-    args.packed = packed_.get();
     args.output = output;
-    args.channels = args.input_stride = args.output_stride = args.epilogue.residual_stride = out_channels_;
-    args.window = window_over(images);
     args.window.batch = 1;
-    args.epilogue.activation = activation_;
     if (has_residual_) args.epilogue.residual = residual(call) + image * out;
     require_ok(ferrule_conv_depthwise_i8(&args, nullptr, scratch, call.pool));
+  }
+
+  void fill_unknown(unsigned char* output, size_t count) const {
+    if (output_scale_ == 0) return std::fill_n(reinterpret_cast<float*>(output), count, NAN), void();
+    std::fill_n(reinterpret_cast<int8_t*>(output), count, static_cast<int8_t>(output_zero_));
+  }
+
+  ferrule_conv_depthwise_i8_args describe(const Shape& images) const {
+    ferrule_conv_depthwise_i8_args args = {};
+    args.packed = packed_.get();
+    args.channels = args.input_stride = args.output_stride = out_channels_;
+    args.window = window_over(images);
+    args.epilogue = epilogue();
+    return args;
   }
 
   ferrule_linear_spec spec_;

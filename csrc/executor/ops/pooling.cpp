@@ -22,6 +22,7 @@ class Pooling : public WindowOp {
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
     require_inputs(inputs, 1, 1);
+    expect_floats(inputs[0], 4);
     return {infer_images(inputs[0], inputs[0].shape.back())};
   }
 

@@ -39,12 +39,12 @@ class WindowOp : public KernelOp {
     return window;
   }
 
-  // The images that come of these.
+  // The images that come of these, of the same dtype.
   Spec infer_images(const Spec& input, size_t channels) const {
-    expect_floats(input, 4);
+    if (input.shape.rank != 4) misfit("its images " + input.shape.text() + " do not have four axes");
     const ferrule_window window = window_over(input.shape);
     const bool has_pixels = window.in_height > 0 && window.in_width > 0;
-    if (input.shape.rank != 4 || !has_pixels || window.out_height == 0 || window.out_width == 0)
+    if (!has_pixels || window.out_height == 0 || window.out_width == 0)
       misfit("its window does not fit images of " + input.shape.text());
     Spec result = input;
     result.shape[1] = window.out_height;

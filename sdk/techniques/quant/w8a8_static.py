@@ -48,7 +48,7 @@ def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]
     from ferrule.coded import ACTIVATION_STATIC
     from ferrule.observe import observe_ranges
     from ferrule.techniques.quant.attention import split_attention
-    from ferrule.techniques.quant.layers import Choice, code_linears
+    from ferrule.techniques.quant.layers import Choice, code_linears, linear_weight
 
     if not data:
         raise InputError(
@@ -64,5 +64,7 @@ def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]
         encode=lambda weight, _: encode_affine(weight, bits=8),
         activation=ACTIVATION_STATIC,
         choice=choice,
-        ranges=observe_ranges(model, data, choice, options.method, options.percentile),
+        ranges=observe_ranges(
+            model, data, choice, options.method, options.percentile, lambda layer: linear_weight(layer) is not None
+        ),
     )
