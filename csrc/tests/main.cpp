@@ -39,6 +39,7 @@ bool activate_op_passes();
 bool conv_depthwise_i8_op_passes();
 bool conv_op_passes();
 bool conv_depthwise_op_passes();
+bool bundle_passes();
 bool embedding_op_passes();
 bool executor_tensors_pass();
 bool executor_files_pass();
@@ -52,6 +53,7 @@ bool pooling_op_passes();
 bool quantize_rows_op_passes();
 bool rational_op_passes();
 bool rms_norm_op_passes();
+bool sha256_passes();
 bool rope_op_passes();
 bool selective_scan_op_passes();
 bool softmax_op_passes();
@@ -65,6 +67,7 @@ const Part kParts[] = {
     {"conv_op", conv_op_passes},
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
+    {"bundle", bundle_passes},
     {"embedding_op", embedding_op_passes},
     {"executor_tensors", executor_tensors_pass},
     {"executor_files", executor_files_pass},
@@ -80,6 +83,7 @@ const Part kParts[] = {
     {"rms_norm_op", rms_norm_op_passes},
     {"rope_op", rope_op_passes},
     {"selective_scan_op", selective_scan_op_passes},
+    {"sha256", sha256_passes},
     {"softmax_op", softmax_op_passes},
     {"streaming", streaming_passes},
     {"token_ops", token_ops_pass},
