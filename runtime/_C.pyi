@@ -52,6 +52,10 @@ class Program:
     def entries(self) -> dict[str, tuple[list[str], list[str]]]:
         """Entry point -> names of its inputs and of its outputs, in order."""
 
+    @property
+    def parts(self) -> dict[str, list[str]]:
+        """What a build that runs this program needs: `ops` of the executor and `kernels`, by name (tools/native_parts.py)."""
+
     def run(self, entry: str, inputs: Sequence[_Tensor]) -> list[NDArray[Any]]:
         """The outputs, new arrays. inputs: contiguous, in order. Raises ProgramError FER-NAT-004 to -008."""
 

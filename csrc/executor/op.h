@@ -57,7 +57,8 @@ class Op {
   virtual void run(const Call& call) const = 0;
 };
 
-// Throws Error FER-NAT-003 for an op that is unknown, or lacks what it needs.
+// Throws Error FER-NAT-003 for an op that is unknown, or lacks what it needs; FER-NAT-013 for one that this
+// build was made without.
 std::unique_ptr<Op> make_op(const Node& node);
 
 }  // namespace ferrule::executor
