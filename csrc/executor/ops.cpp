@@ -4,6 +4,12 @@
 
 namespace ferrule::executor {
 
+// Here, and not in the header, of which every op would hold a copy.
+Op::~Op() = default;
+size_t Op::scratch(const std::vector<Spec>&, size_t) const { return 0; }
+bool Op::is_view() const { return false; }
+bool Op::may_overwrite(size_t) const { return false; }
+
 #define FERRULE_OP(name) std::unique_ptr<Op> make_##name(const Node& node);
 #define FERRULE_LEFT_OUT(name)
 #include "executor/ops.inc"

@@ -42,10 +42,10 @@ std::string floats(size_t count) {
 }
 
 // A whole file, its checksums right whatever the graph says.
-std::string make_file(const std::string& graph, const std::vector<Part>& more = {}) {
-  std::vector<Part> parts = {{"table", "F32", "6,8", floats(48)},
-                             {"ones", "F32", "8", floats(8)},
-                             {"zero", "F32", "1,1", floats(1)}};
+std::string make_file(const std::string& graph, const std::vector<StoredArray>& more = {}) {
+  std::vector<StoredArray> parts = {{"table", "F32", "6,8", floats(48)},
+                                    {"ones", "F32", "8", floats(8)},
+                                    {"zero", "F32", "1,1", floats(1)}};
   parts.insert(parts.end(), more.begin(), more.end());
   return program_bytes(graph, parts);
 }
@@ -136,19 +136,19 @@ bool reads_as(const executor::ProgramFile& file, const char* name, executor::Dty
 
 bool unpacks_codes(const TemporaryFile& file) {
   const std::string bytes = "\x8f\x10";  // low bits first: 15, 8, 0, 1
-  const Part parts[] = {{"signed", "U8", "1,2", bytes, " int4"},
-                        {"unsigned", "U8", "1,2", bytes, " uint4"},
-                        {"pairs", "U8", "2,1", bytes, " uint2"}};
+  const StoredArray parts[] = {{"signed", "U8", "1,2", bytes, " int4"},
+                               {"unsigned", "U8", "1,2", bytes, " uint4"},
+                               {"pairs", "U8", "2,1", bytes, " uint2"}};
   file.write(make_file(kGraph, {parts[0], parts[1], parts[2]}));
   const executor::ProgramFile opened(file.path());
   bool passed = reads_as(opened, "signed", executor::Dtype::kInt8, {-1, -8, 0, 1}) &&
                 reads_as(opened, "unsigned", executor::Dtype::kUint8, {15, 8, 0, 1}) &&
                 reads_as(opened, "pairs", executor::Dtype::kUint8, {3, 3, 0, 2, 0, 0, 1, 0});
-  const Part wrong[] = {{"c", "U8", "1,2", bytes, " int3"},
-                        {"c", "U8", "1,2", bytes, "int4"},
-                        {"c", "I8", "1,2", bytes, " int4"},
-                        {"c", "U8", "", "x", " int4"}};
-  for (const Part& part : wrong) {
+  const StoredArray wrong[] = {{"c", "U8", "1,2", bytes, " int3"},
+                               {"c", "U8", "1,2", bytes, "int4"},
+                               {"c", "I8", "1,2", bytes, " int4"},
+                               {"c", "U8", "", "x", " int4"}};
+  for (const StoredArray& part : wrong) {
     file.write(make_file(kGraph, {part}));
     ferrule_error error = {};
     ferrule_program* program = ferrule_open(file.path(), 1, &error);

@@ -54,9 +54,9 @@ const char* const kBundleFacts =
 const std::vector<std::string> kBundleFiles = {"delegation.json", "program/model.safetensors",
                                                "proof.safetensors"};
 
-std::string safetensors_bytes(const std::vector<Part>& parts, const std::string& metadata) {
+std::string safetensors_bytes(const std::vector<StoredArray>& parts, const std::string& metadata) {
   std::string entries = R"("__metadata__":{)" + metadata + '}', data;
-  for (const Part& part : parts) {
+  for (const StoredArray& part : parts) {
     entries += ",\"" + part.name + R"(":{"dtype":")" + part.dtype + R"(","shape":[)" + part.shape +
                R"(],"data_offsets":[)" + std::to_string(data.size()) + ',' +
                std::to_string(data.size() + part.bytes.size()) + "]}";
@@ -69,10 +69,10 @@ std::string safetensors_bytes(const std::vector<Part>& parts, const std::string&
   return file + header + data;
 }
 
-std::string program_bytes(const std::string& graph, std::vector<Part> parts) {
+std::string program_bytes(const std::string& graph, std::vector<StoredArray> parts) {
   parts.insert(parts.begin(), {"program.json", "U8", std::to_string(graph.size()), graph});
   std::string sums = R"("format":"ferrule-program-1")";
-  for (const Part& part : parts) {
+  for (const StoredArray& part : parts) {
     char sum[20];
     snprintf(sum, sizeof(sum), "%016llx",
              static_cast<unsigned long long>(ops::checksum(part.bytes.data(), part.bytes.size())));
@@ -115,7 +115,7 @@ void write_bundle(const std::string& folder) {
   write_file(folder + "/program/model.safetensors",
              program_bytes(kLayer, {{"weight", "F32", "6,8", bytes_of(weight)}}));
   write_file(folder + "/delegation.json", "[]\n");
-  std::vector<Part> parts;
+  std::vector<StoredArray> parts;
   for (size_t row = 0; row < kRows; ++row) {
     const size_t rows = 2 * row + 1;
     const std::vector<float> input = draw(rows * kDepth, row + 3);

@@ -8,7 +8,7 @@
 namespace ferrule::tests {
 
 // An array of a file; dtype as safetensors names it, shape as "6,8".
-struct Part {
+struct StoredArray {
   std::string name, dtype, shape, bytes;
   std::string packing = "";  // what follows the checksum in a program's file
 };
@@ -19,10 +19,10 @@ std::string bytes_of(const std::vector<T>& values) {
 }
 
 // metadata: the members of its object, or "".
-std::string safetensors_bytes(const std::vector<Part>& parts, const std::string& metadata);
+std::string safetensors_bytes(const std::vector<StoredArray>& parts, const std::string& metadata);
 
 // A program's file: the graph as program.json among the parts, and the right checksum of each.
-std::string program_bytes(const std::string& graph, std::vector<Part> parts);
+std::string program_bytes(const std::string& graph, std::vector<StoredArray> parts);
 
 void write_file(const std::string& path, const std::string& bytes);
 std::string read_file(const std::string& path);

@@ -1,6 +1,8 @@
 // Runs every kernel of the table that this CPU can run over random cases, each against the scalar one.
 //
 //   ferrule_tests [--cases N] [--only TEXT] [--isa ISA] [--seed S] [--share I/N] [--active ISA] [--thin 1]
+//   ferrule_tests [--cases N] [--only TEXT] [--isa ISA] [--seed S] [--share I/N] [--active ISA]
+//   ferrule_tests --bundle FOLDER     # writes a small bundle, for the example
 //
 // `--seed` runs the one case that a failure named, `--share 2/4` every fourth test from the second on (one
 // process each), `--cases 0` no kernel, only the rest. `--active` says which instruction set must be in use:
@@ -18,6 +20,7 @@
 
 #include "ferrule/dispatch.h"
 #include "kernels/declarations.h"
+#include "tests/files.h"
 #include "tests/rig.h"
 
 namespace ferrule::tests {
@@ -216,5 +219,6 @@ int run_all(const Options& options) {
 }  // namespace ferrule::tests
 
 int main(int count, char** words) {
+  if (count == 3 && strcmp(words[1], "--bundle") == 0) return ferrule::tests::write_bundle(words[2]), 0;
   return ferrule::tests::run_all(ferrule::tests::read_options(count, words));
 }
