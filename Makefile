@@ -76,6 +76,9 @@ test-native:
 	$(call build,build-native)
 	$(call check,build-native/ferrule_tests,10000)
 	$(call run-examples,build-native)
+	$(call build,build-parts,-DFERRULE_TESTS=OFF -DFERRULE_EXAMPLES=ON -DFERRULE_OPS=linear -DFERRULE_KERNELS=gemm_f32)
+	build-parts/ferrule_bundle build-native/bundle
+	@test ! -e build-native/minilm || build-parts/ferrule_bundle build-native/minilm/*.ferrule 2>&1 | grep FER-NAT-013
 
 # The two older CPUs lack i8mm, and i8mm and dotprod: what is left must be chosen and must run there. SME is part of it
 # where Clang is there to compile it.

@@ -54,7 +54,7 @@ class Program:
 
     @property
     def parts(self) -> dict[str, list[str]]:
-        """What a build that runs this program needs: `ops` of the executor and `kernels`, by name (tools/native_parts.py)."""
+        """`ops` and `kernels` that a build of the library needs to run this (tools/native_parts.py), by name."""
 
     def run(self, entry: str, inputs: Sequence[_Tensor]) -> list[NDArray[Any]]:
         """The outputs, new arrays. inputs: contiguous, in order. Raises ProgramError FER-NAT-004 to -008."""

@@ -1,6 +1,6 @@
 """Print the options of CMake that build the native library with what one bundle needs and nothing else.
 
-    python tools/native_parts.py out/minilm     # a bundle of target native, or a program's file
+    python tools/native_parts.py out/minilm.ferrule   # a bundle of target native, or a program's file
 
 -DFERRULE_OPS names ops of programs, -DFERRULE_KERNELS kernels. A program that uses others is refused by that library:
 FER-NAT-013. Give several bundles for an app that opens several.
