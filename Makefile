@@ -62,10 +62,23 @@ endef
 check = @seq $(SHARES) | xargs -P $(JOBS) -I {} \
 	$(1) --share {}/$(SHARES) --cases $(or $(CASES),$(2)) --only "$(ONLY)"
 
+# $(call run-examples,FOLDER,RUN): the examples, on the small bundle that the tests write and, where .venv is, on MiniLM.
+define run-examples
+$(2) $(1)/ferrule_example
+$(2) $(1)/ferrule_tests --bundle $(1)/bundle
+$(2) $(1)/ferrule_bundle $(1)/bundle
+@test ! -x $(BIN)/ferrule || $(BIN)/ferrule build sample:minilm -d raspberry-pi-5:native -r w8a8 -o $(1)/minilm -q
+@set -e; for bundle in $(1)/minilm/*/manifest.json; do \
+	test ! -e $$bundle || $(2) $(1)/ferrule_bundle $$(dirname $$bundle) 2 5; done
+endef
+
 test-native:
 	$(call build,build-native)
 	$(call check,build-native/ferrule_tests,10000)
-	build-native/ferrule_example
+	$(call run-examples,build-native)
+	$(call build,build-parts,-DFERRULE_TESTS=OFF -DFERRULE_EXAMPLES=ON -DFERRULE_OPS=linear -DFERRULE_KERNELS=gemm_f32)
+	build-parts/ferrule_bundle build-native/bundle
+	@test ! -e build-native/minilm || build-parts/ferrule_bundle build-native/minilm/*.ferrule 2>&1 | grep FER-NAT-013
 
 # The two older CPUs lack i8mm, and i8mm and dotprod: what is left must be chosen and must run there. SME is part of it
 # where Clang is there to compile it.
@@ -76,7 +89,7 @@ test-arm: $(if $(shell command -v clang++-19),test-sme)
 	$(call check,$(QEMU) -cpu max build-arm/ferrule_tests --active i8mm,10000)
 	$(call check,$(QEMU) -cpu cortex-a76 build-arm/ferrule_tests --active dotprod,100)
 	$(call check,$(QEMU) -cpu cortex-a53 build-arm/ferrule_tests --active neon,100)
-	$(QEMU) -cpu cortex-a76 build-arm/ferrule_example
+	$(call run-examples,build-arm,$(QEMU) -cpu cortex-a76)
 
 # $(call sme,BITS): its kernels at a streaming vector length, those for int8 on all that QEMU 7.2 multiplies right.
 define sme

@@ -52,6 +52,10 @@ class Program:
     def entries(self) -> dict[str, tuple[list[str], list[str]]]:
         """Entry point -> names of its inputs and of its outputs, in order."""
 
+    @property
+    def parts(self) -> dict[str, list[str]]:
+        """`ops` and `kernels` that a build of the library needs to run this (tools/native_parts.py), by name."""
+
     def run(self, entry: str, inputs: Sequence[_Tensor]) -> list[NDArray[Any]]:
         """The outputs, new arrays. inputs: contiguous, in order. Raises ProgramError FER-NAT-004 to -008."""
 

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <mutex>
+#include <set>
 
 #include "arguments.h"
 #include "groups.h"
@@ -75,6 +76,19 @@ class NativeProgram {
       for (const auto& output : entry.outputs) outputs.push_back(output.name);
       told[py::str(entry.name)] = py::make_tuple(inputs, outputs);
     }
+    return told;
+  }
+
+  py::dict parts() const {
+    const auto program = require_open();
+    std::set<std::string> ops;
+    for (const executor::Entry& entry : program->graph().entries) {
+      for (const executor::Step& step : entry.steps) ops.insert(step.name);
+    }
+    py::dict told;
+    told["ops"] = std::vector<std::string>(ops.begin(), ops.end());
+    const auto& kernels = program->graph().kernels;
+    told["kernels"] = std::vector<std::string>(kernels.begin(), kernels.end());
     return told;
   }
 
@@ -175,6 +189,7 @@ void bind_program(py::module_& module) {
   py::class_<NativeProgram>(module, "Program", "A lowered model: an artefact of the target native.")
       .def(py::init<const std::string&, const py::object&>(), py::arg("path"), py::arg("threads") = 1)
       .def_property_readonly("entries", &NativeProgram::entries, "Entry points: names of inputs and outputs.")
+      .def_property_readonly("parts", &NativeProgram::parts, "Ops and kernels that the program uses.")
       .def("run", &NativeProgram::run, "Runs an entry point.", py::arg("entry"), py::arg("inputs"))
       .def("profile", &NativeProgram::profile, "Runs an entry point and times each op.", py::arg("entry"),
            py::arg("inputs"))

@@ -95,7 +95,7 @@ class Reader {
   }
 
   void read_node(const Json& json, const std::vector<std::string>& dims, Entry& entry) {
-    const Node node(json, dims, shared_);
+    const Node node(json, dims, shared_, &graph_.kernels);
     Step step;
     step.name = node.op();
     step.place = node.place();

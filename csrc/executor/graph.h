@@ -13,6 +13,7 @@
 #define FERRULE_EXECUTOR_GRAPH_H
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -75,6 +76,7 @@ struct Graph {
   std::vector<State> states;
   std::vector<Constant> constants;  // those that nodes take as inputs
   size_t weight_bytes = 0;          // of all arrays that are in memory, packed or as they are
+  std::set<std::string> kernels;    // those that nodes may run, as kernels/table.inc names them
 };
 
 // Throws Error: FER-NAT-002 for a text that is no JSON, FER-NAT-003 for one that is no graph, or of ops

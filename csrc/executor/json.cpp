@@ -1,7 +1,10 @@
 #include "executor/json.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <stdlib.h>
+
+#include <algorithm>
 
 #include "executor/value.h"
 
@@ -32,6 +35,13 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+// strtod, which an app's locale may have taught to read "0,5".
+double to_number(std::string text) {
+  const size_t point = text.find('.');
+  if (point != std::string::npos) text.replace(point, 1, localeconv()->decimal_point);
+  return strtod(text.c_str(), nullptr);
+}
+
 }  // namespace
 
 class JsonReader {
@@ -47,8 +57,8 @@ class JsonReader {
 
  private:
   [[noreturn]] void fail(const char* wanted) const {
-    throw Error("FER-NAT-002", "The program's text is no JSON: " + std::string(wanted) +
-                                   " is expected at byte " + std::to_string(at_) + ".");
+    throw Error("FER-NAT-002", "The text is no JSON: " + std::string(wanted) + " is expected at byte " +
+                                   std::to_string(at_) + ".");
   }
 
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
@@ -112,12 +122,15 @@ class JsonReader {
       std::string name = read_text();
       skip_space();
       if (!take(':')) fail("':'");
-      if (value.find(name)) fail("a name that is new");
       Json member = read_value(depth + 1);
       value.members_.emplace_back(std::move(name), std::move(member));
       skip_space();
     } while (take(','));
     if (!take('}')) fail("',' or '}'");
+    std::vector<std::string_view> names;
+    for (const auto& member : value.members_) names.push_back(member.first);
+    std::sort(names.begin(), names.end());
+    if (std::adjacent_find(names.begin(), names.end()) != names.end()) fail("an object without a name twice");
   }
 
   void read_list(Json& value, size_t depth) {
@@ -154,12 +167,12 @@ class JsonReader {
       if (!take('+')) take('-');
       if (!digits()) fail("a digit");
     }
-    const std::string number(text_.substr(first, at_ - first));
+    value.text_ = text_.substr(first, at_ - first);
     value.kind_ = Json::Kind::kNumber;
-    value.number_ = strtod(number.c_str(), nullptr);
+    value.number_ = to_number(value.text_);
     if (!is_whole) return;
     errno = 0;
-    const long long integer = strtoll(number.c_str(), nullptr, 10);
+    const long long integer = strtoll(value.text_.c_str(), nullptr, 10);
     if (errno == ERANGE) return;
     value.kind_ = Json::Kind::kInteger;
     value.integer_ = integer;

@@ -26,7 +26,7 @@ class Json {
   bool boolean() const { return integer_ != 0; }
   int64_t integer() const { return integer_; }  // of kInteger: no fraction, no exponent, within int64
   double number() const { return kind_ == Kind::kInteger ? static_cast<double>(integer_) : number_; }
-  const std::string& text() const { return text_; }
+  const std::string& text() const { return text_; }  // of a number: as it is written
   const std::vector<Json>& list() const { return list_; }
   const std::vector<std::pair<std::string, Json>>& members() const { return members_; }
   const Json* find(std::string_view name) const;  // NULL where this is no object or has no such member

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "ferrule/dispatch.h"
+
 namespace ferrule::executor {
 
 namespace {
@@ -103,6 +105,16 @@ const std::string& Node::source() const {
 }
 
 std::string Node::place() const { return source().empty() ? op() : op() + " (" + source() + ")"; }
+
+void Node::use_kernel(const char* kernel) const {
+  if (!ferrule_find_kernel(kernel, "scalar")) leave_out("kernel " + std::string(kernel), "FERRULE_KERNELS");
+  kernels_->insert(kernel);
+}
+
+void Node::leave_out(const std::string& what, const char* option) const {
+  throw Error("FER-NAT-013", place() + ": this build was made without " + what + "; name it in " + option +
+                                 ", or leave that option empty.");
+}
 
 void Node::refuse(const std::string& what) const { throw Error("FER-NAT-003", place() + ": " + what + "."); }
 

@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,8 +37,8 @@ class Expression {
 
 class Node {
  public:
-  Node(const Json& json, const std::vector<std::string>& dims, Shared& shared)
-      : json_(json), dims_(dims), shared_(shared) {}
+  Node(const Json& json, const std::vector<std::string>& dims, Shared& shared, std::set<std::string>* kernels)
+      : json_(json), dims_(dims), shared_(shared), kernels_(kernels) {}
 
   const std::string& op() const;      // "linear"
   const std::string& source() const;  // "model.py:12", or ""
@@ -69,6 +70,12 @@ class Node {
     return shared_.find<T>(kind + key(names), make);
   }
 
+  // To be called for each kernel (an op of kernels/table.inc) that the op may run. Throws Error FER-NAT-013
+  // where this build was made without it.
+  void use_kernel(const char* kernel) const;
+  // Throws Error FER-NAT-013 that names the op, its source and `what`, which an option of the build left out.
+  [[noreturn]] void leave_out(const std::string& what, const char* option) const;
+
   // Throws Error FER-NAT-003 that names the op, its source and `what`.
   [[noreturn]] void refuse(const std::string& what) const;
   // Throws Error FER-NAT-004, the same for inputs that do not fit.
@@ -80,6 +87,7 @@ class Node {
   const Json& json_;
   const std::vector<std::string>& dims_;
   Shared& shared_;
+  std::set<std::string>* kernels_;
 };
 
 }  // namespace ferrule::executor

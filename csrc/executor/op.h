@@ -29,25 +29,19 @@ struct Call {
 
 class Op {
  public:
-  virtual ~Op() = default;
+  virtual ~Op();
 
   // The results' specs. Throws Error FER-NAT-004 where the inputs do not fit.
   virtual std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths& lengths) = 0;
 
   // Scratch memory of a run with the inputs of the last `infer`.
-  virtual size_t scratch(const std::vector<Spec>& inputs, size_t threads) const {
-    (void)inputs, (void)threads;
-    return 0;
-  }
+  virtual size_t scratch(const std::vector<Spec>& inputs, size_t threads) const;  // else 0
 
   // Whether the only result is the first input's memory under another shape: nothing is run.
-  virtual bool is_view() const { return false; }
+  virtual bool is_view() const;  // else false
 
   // Whether the first result may take the place of input `index`, where both are as large.
-  virtual bool may_overwrite(size_t index) const {
-    (void)index;
-    return false;
-  }
+  virtual bool may_overwrite(size_t index) const;  // else false
 
   // Whether the result is the first input but for what is written into it: such an op alone may work in the
   // memory of a state.
@@ -57,7 +51,8 @@ class Op {
   virtual void run(const Call& call) const = 0;
 };
 
-// Throws Error FER-NAT-003 for an op that is unknown, or lacks what it needs.
+// Throws Error FER-NAT-003 for an op that is unknown, or lacks what it needs; FER-NAT-013 for one that this
+// build was made without.
 std::unique_ptr<Op> make_op(const Node& node);
 
 }  // namespace ferrule::executor

@@ -158,6 +158,14 @@ Program::Prepared& Program::prepare(size_t number, const std::vector<Array>& inp
   return prepared;
 }
 
+std::vector<Spec> Program::infer(size_t number, const std::vector<Array>& inputs) {
+  const Turn turn(busy_);
+  const Plan& plan = prepare(number, inputs).plan;
+  std::vector<Spec> specs;
+  for (const OutputPort& output : graph_.entries[number].outputs) specs.push_back(plan.specs[output.value]);
+  return specs;
+}
+
 void Program::run(size_t number, const std::vector<Array>& inputs, const Take& take, double* seconds) {
   const Turn turn(busy_);
   const Entry& entry = graph_.entries[number];

@@ -31,6 +31,9 @@ class Program {
   using Take = std::function<void(const std::vector<Array>& results)>;
   void run(size_t entry, const std::vector<Array>& inputs, const Take& take, double* seconds = nullptr);
 
+  // The specs of the outputs for such inputs, whose `data` is not looked at. Throws Error as `run` does.
+  std::vector<Spec> infer(size_t entry, const std::vector<Array>& inputs);
+
   // Puts all states back to their first values. Throws Error FER-NAT-007.
   void reset();
 

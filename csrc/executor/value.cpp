@@ -4,6 +4,8 @@
 
 namespace ferrule::executor {
 
+Error::~Error() = default;
+
 const char* name_of(Dtype dtype) {
   switch (dtype) {
     case Dtype::kFloat32:

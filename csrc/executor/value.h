@@ -38,6 +38,8 @@ bool find_dtype(const std::string& name, Dtype* dtype);
 class Error : public std::runtime_error {
  public:
   Error(const char* code, const std::string& message) : std::runtime_error(message), code(code) {}
+  Error(const Error&) = default;
+  ~Error() override;
   const char* code;
 };
 

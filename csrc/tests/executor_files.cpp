@@ -10,8 +10,8 @@
 
 #include "executor/file.h"
 #include "ferrule/program.h"
-#include "ops/linear_packed.h"
 #include "tests/executor.h"
+#include "tests/files.h"
 
 namespace ferrule::tests {
 
@@ -35,43 +35,19 @@ const char* const kGraph =
     R"("outputs":[{"name":"y","value":9},{"name":"z","value":11}],"updates":[["state",12]]}],)"
     R"("states":[{"name":"state","initial":"zero"}]})";
 
-struct Part {
-  std::string name, dtype, shape, bytes;
-  std::string packing = "";  // what follows the checksum
-};
-
 std::string floats(size_t count) {
-  std::string bytes;
-  for (size_t i = 0; i < count; ++i) {
-    const float value = static_cast<float>(i % 7) - 3;
-    bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
-  }
-  return bytes;
+  std::vector<float> values;
+  for (size_t i = 0; i < count; ++i) values.push_back(static_cast<float>(i % 7) - 3);
+  return bytes_of(values);
 }
 
 // A whole file, its checksums right whatever the graph says.
-std::string make_file(const std::string& graph, const std::vector<Part>& more = {}) {
-  std::vector<Part> parts = {{"program.json", "U8", std::to_string(graph.size()), graph},
-                             {"table", "F32", "6,8", floats(48)},
-                             {"ones", "F32", "8", floats(8)},
-                             {"zero", "F32", "1,1", floats(1)}};
+std::string make_file(const std::string& graph, const std::vector<StoredArray>& more = {}) {
+  std::vector<StoredArray> parts = {{"table", "F32", "6,8", floats(48)},
+                                    {"ones", "F32", "8", floats(8)},
+                                    {"zero", "F32", "1,1", floats(1)}};
   parts.insert(parts.end(), more.begin(), more.end());
-  std::string sums = R"("__metadata__":{"format":"ferrule-program-1")", entries, data;
-  for (const Part& part : parts) {
-    char sum[20];
-    snprintf(sum, sizeof(sum), "%016llx",
-             static_cast<unsigned long long>(ops::checksum(part.bytes.data(), part.bytes.size())));
-    sums += ",\"" + part.name + "\":\"" + sum + part.packing + '"';
-    entries += ",\"" + part.name + R"(":{"dtype":")" + part.dtype + R"(","shape":[)" + part.shape +
-               R"(],"data_offsets":[)" + std::to_string(data.size()) + ',' +
-               std::to_string(data.size() + part.bytes.size()) + "]}";
-    data += part.bytes;
-  }
-  const std::string header = '{' + sums + '}' + entries + '}';
-  std::string file(8, '\0');
-  const uint64_t size = header.size();
-  memcpy(file.data(), &size, sizeof(size));
-  return file + header + data;
+  return program_bytes(graph, parts);
 }
 
 class TemporaryFile {
@@ -160,19 +136,19 @@ bool reads_as(const executor::ProgramFile& file, const char* name, executor::Dty
 
 bool unpacks_codes(const TemporaryFile& file) {
   const std::string bytes = "\x8f\x10";  // low bits first: 15, 8, 0, 1
-  const Part parts[] = {{"signed", "U8", "1,2", bytes, " int4"},
-                        {"unsigned", "U8", "1,2", bytes, " uint4"},
-                        {"pairs", "U8", "2,1", bytes, " uint2"}};
+  const StoredArray parts[] = {{"signed", "U8", "1,2", bytes, " int4"},
+                               {"unsigned", "U8", "1,2", bytes, " uint4"},
+                               {"pairs", "U8", "2,1", bytes, " uint2"}};
   file.write(make_file(kGraph, {parts[0], parts[1], parts[2]}));
   const executor::ProgramFile opened(file.path());
   bool passed = reads_as(opened, "signed", executor::Dtype::kInt8, {-1, -8, 0, 1}) &&
                 reads_as(opened, "unsigned", executor::Dtype::kUint8, {15, 8, 0, 1}) &&
                 reads_as(opened, "pairs", executor::Dtype::kUint8, {3, 3, 0, 2, 0, 0, 1, 0});
-  const Part wrong[] = {{"c", "U8", "1,2", bytes, " int3"},
-                        {"c", "U8", "1,2", bytes, "int4"},
-                        {"c", "I8", "1,2", bytes, " int4"},
-                        {"c", "U8", "", "x", " int4"}};
-  for (const Part& part : wrong) {
+  const StoredArray wrong[] = {{"c", "U8", "1,2", bytes, " int3"},
+                               {"c", "U8", "1,2", bytes, "int4"},
+                               {"c", "I8", "1,2", bytes, " int4"},
+                               {"c", "U8", "", "x", " int4"}};
+  for (const StoredArray& part : wrong) {
     file.write(make_file(kGraph, {part}));
     ferrule_error error = {};
     ferrule_program* program = ferrule_open(file.path(), 1, &error);

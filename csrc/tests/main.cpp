@@ -1,6 +1,8 @@
 // Runs every kernel of the table that this CPU can run over random cases, each against the scalar one.
 //
 //   ferrule_tests [--cases N] [--only TEXT] [--isa ISA] [--seed S] [--share I/N] [--active ISA] [--thin 1]
+//   ferrule_tests [--cases N] [--only TEXT] [--isa ISA] [--seed S] [--share I/N] [--active ISA]
+//   ferrule_tests --bundle FOLDER     # writes a small bundle, for the example
 //
 // `--seed` runs the one case that a failure named, `--share 2/4` every fourth test from the second on (one
 // process each), `--cases 0` no kernel, only the rest. `--active` says which instruction set must be in use:
@@ -18,6 +20,7 @@
 
 #include "ferrule/dispatch.h"
 #include "kernels/declarations.h"
+#include "tests/files.h"
 #include "tests/rig.h"
 
 namespace ferrule::tests {
@@ -39,6 +42,7 @@ bool activate_op_passes();
 bool conv_depthwise_i8_op_passes();
 bool conv_op_passes();
 bool conv_depthwise_op_passes();
+bool bundle_passes();
 bool embedding_op_passes();
 bool executor_tensors_pass();
 bool executor_files_pass();
@@ -52,6 +56,7 @@ bool pooling_op_passes();
 bool quantize_rows_op_passes();
 bool rational_op_passes();
 bool rms_norm_op_passes();
+bool sha256_passes();
 bool rope_op_passes();
 bool selective_scan_op_passes();
 bool softmax_op_passes();
@@ -65,6 +70,7 @@ const Part kParts[] = {
     {"conv_op", conv_op_passes},
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
+    {"bundle", bundle_passes},
     {"embedding_op", embedding_op_passes},
     {"executor_tensors", executor_tensors_pass},
     {"executor_files", executor_files_pass},
@@ -80,6 +86,7 @@ const Part kParts[] = {
     {"rms_norm_op", rms_norm_op_passes},
     {"rope_op", rope_op_passes},
     {"selective_scan_op", selective_scan_op_passes},
+    {"sha256", sha256_passes},
     {"softmax_op", softmax_op_passes},
     {"streaming", streaming_passes},
     {"token_ops", token_ops_pass},
@@ -212,5 +219,6 @@ int run_all(const Options& options) {
 }  // namespace ferrule::tests
 
 int main(int count, char** words) {
+  if (count == 3 && strcmp(words[1], "--bundle") == 0) return ferrule::tests::write_bundle(words[2]), 0;
   return ferrule::tests::run_all(ferrule::tests::read_options(count, words));
 }

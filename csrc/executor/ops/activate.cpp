@@ -11,6 +11,7 @@ namespace {
 class Activate : public KernelOp {
  public:
   explicit Activate(const Node& node) : KernelOp(node) {
+    node.use_kernel("activate");
     constexpr Word kKinds[] = {{"relu", FERRULE_ACTIVATE_RELU},
                                {"relu6", FERRULE_ACTIVATE_RELU6},
                                {"hard_swish", FERRULE_ACTIVATE_HARD_SWISH},

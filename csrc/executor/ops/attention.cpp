@@ -50,6 +50,8 @@ size_t mask_bytes(const Spec& mask, size_t batch) {
 class Attention : public KernelOp {
  public:
   explicit Attention(const Node& node) : KernelOp(node) {
+    node.use_kernel("attention_prefill");
+    node.use_kernel("attention_decode");
     constexpr Word kLayouts[] = {{"bshd", kBshd}, {"bhsd", kBhsd}, {"qkv", kQkv}};
     layout_ = static_cast<Layout>(read_word(node, "layout", kLayouts));
     heads_ = require_size(node, "heads", node.integer("heads"), 1);

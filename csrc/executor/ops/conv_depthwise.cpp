@@ -24,6 +24,7 @@ void turn(const T* from, size_t channels, size_t taps, T* to) {
 class FloatDepthwise : public ConvOp {
  public:
   FloatDepthwise(const Node& node, const Weights& weights) : ConvOp(node, weights), bias_(weights.bias) {
+    node.use_kernel("conv_depthwise");
     const size_t taps = weights.spec.depth, count = out_channels_ * taps;
     std::vector<float> decoded(count);
     for (size_t i = 0; i < count; ++i) {
@@ -61,6 +62,8 @@ size_t round_up(size_t bytes) {
 class CodedDepthwise : public ConvOp {
  public:
   CodedDepthwise(const Node& node, const Weights& weights) : ConvOp(node, weights), spec_(weights.spec) {
+    node.use_kernel("conv_depthwise_i8");
+    node.use_kernel("quantize_rows");
     ferrule_conv_depthwise_i8_weights given = {};
     const auto turned = allocate(weights.weight.spec.bytes());
     turn(weights.weight.as<int8_t>(), out_channels_, spec_.depth, reinterpret_cast<int8_t*>(turned.get()));

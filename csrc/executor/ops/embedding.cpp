@@ -12,6 +12,7 @@ namespace {
 class Embedding : public KernelOp {
  public:
   explicit Embedding(const Node& node) : KernelOp(node) {
+    node.use_kernel("embedding");
     constexpr Word kKinds[] = {{"float32", FERRULE_EMBEDDING_F32}, {"affine", FERRULE_EMBEDDING_I8}};
     kind_ = read_word(node, "kind", kKinds);
     const bool floats = kind_ == FERRULE_EMBEDDING_F32;

@@ -73,26 +73,13 @@ inline size_t row_count(const Shape& shape) { return count_axes(shape, 0, shape.
 
 class KernelOp : public TensorOp {
  protected:
-  using TensorOp::TensorOp;
+  explicit KernelOp(const Node& node);
+  ~KernelOp() override;
 
-  void expect_floats(const Spec& input, size_t least_rank) const {
-    if (input.dtype != Dtype::kFloat32 || input.shape.rank < least_rank) {
-      misfit("an input is " + std::string(name_of(input.dtype)) + " " + input.shape.text() +
-             " where float32 of at least " + std::to_string(least_rank) + " axes is needed");
-    }
-  }
-
-  void expect_shape(const Spec& input, const Shape& shape) const {
-    if (input.dtype != Dtype::kFloat32 || input.shape != shape) {
-      misfit("an input is " + std::string(name_of(input.dtype)) + " " + input.shape.text() +
-             " where float32 " + shape.text() + " is needed");
-    }
-  }
-
+  void expect_floats(const Spec& input, size_t least_rank) const;
+  void expect_shape(const Spec& input, const Shape& shape) const;
   // `infer` lets nothing through that a kernel refuses but for values.
-  void require_ok(ferrule_status status) const {
-    if (status) refuse_value(ferrule_status_text(status));
-  }
+  void require_ok(ferrule_status status) const;
 };
 
 }  // namespace ferrule::executor

@@ -48,6 +48,7 @@ struct Columns {
 class Matmul : public TensorOp {
  public:
   explicit Matmul(const Node& node) : TensorOp(node), is_transposed_(node.flag("transpose_b")) {
+    node.use_kernel("gemm_f32");
     const char* isa = nullptr;
     ferrule_active_isa(&isa);
     kernel_ = ferrule_find_kernel("gemm_f32", isa);

@@ -16,6 +16,7 @@ class Norm : public KernelOp {
   using Kernel = ferrule_status(const Args*, const char*, ferrule_pool*);
 
   Norm(const Node& node, Kernel* kernel) : KernelOp(node), kernel_(kernel) {
+    node.use_kernel(kHasBias ? "layer_norm" : "rms_norm");
     axes_ = require_size(node, "axes", node.integer("axes", 1), 1);
     epsilon_ = read_float(node, "epsilon");
     if (epsilon_ < 0) node.refuse("`epsilon` is negative");

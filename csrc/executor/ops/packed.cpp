@@ -2,6 +2,7 @@
 
 #include "executor/ops/kernel_op.h"
 #include "ferrule/conv.h"
+#include "ops/linear_packed.h"
 
 namespace ferrule::executor {
 
@@ -125,6 +126,8 @@ PackedWeights pack(const Node& node, const Weights& weights, size_t groups) {
   if (spec.rows % groups != 0) node.refuse("`groups` does not divide the output channels");
   spec.rows /= groups;
   const ferrule_linear_weights pointers = weights.pointers();
+  if (const char* kernel = ops::op_of(spec)) node.use_kernel(kernel);
+  if (spec.input != FERRULE_INPUT_F32) node.use_kernel("quantize_rows");
   PackedWeights packed;
   packed.rows = weights.spec.rows;
   packed.depth = spec.depth;

@@ -11,6 +11,7 @@ namespace {
 class Pooling : public WindowOp {
  public:
   explicit Pooling(const Node& node) : WindowOp(node), counts_padding_(node.flag("count_padding")) {
+    node.use_kernel("pooling");
     constexpr Word kFunctions[] = {{"max", FERRULE_POOLING_MAX}, {"mean", FERRULE_POOLING_AVERAGE}};
     kind_ = read_word(node, "fn", kFunctions);
     const std::vector<size_t> kernel = read_sizes(node, "kernel", 2, 1);

@@ -14,6 +14,7 @@ namespace {
 class Rope : public KernelOp {
  public:
   explicit Rope(const Node& node) : KernelOp(node) {
+    node.use_kernel("rope");
     constexpr Word kPairs[] = {{"halves", FERRULE_ROPE_HALVES}, {"neighbours", FERRULE_ROPE_NEIGHBOURS}};
     pairs_ = read_word(node, "pairs", kPairs);
     tokens_first_ = read_choice(node, "layout", {"bshd", "bhsd"}) == 0;

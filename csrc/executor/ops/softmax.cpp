@@ -9,7 +9,7 @@ namespace {
 
 class Softmax : public KernelOp {
  public:
-  explicit Softmax(const Node& node) : KernelOp(node) {}
+  explicit Softmax(const Node& node) : KernelOp(node) { node.use_kernel("softmax"); }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
     require_inputs(inputs, 1, 1);

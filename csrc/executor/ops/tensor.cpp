@@ -4,6 +4,18 @@
 
 namespace ferrule::executor {
 
+TensorOp::TensorOp(const Node& node) : place_(node.place()) {}
+
+TensorOp::~TensorOp() = default;
+
+void TensorOp::misfit(const std::string& what) const {
+  throw Error("FER-NAT-004", place_ + ": " + what + ".");
+}
+
+void TensorOp::refuse_value(const std::string& what) const {
+  throw Error("FER-NAT-008", place_ + ": " + what + ".");
+}
+
 void TensorOp::require_inputs(const std::vector<Spec>& inputs, size_t least, size_t most) const {
   if (inputs.size() >= least && inputs.size() <= most) return;
   misfit("it takes " + std::to_string(most) + " inputs, not " + std::to_string(inputs.size()));

@@ -26,15 +26,12 @@ constexpr size_t kSmallestPart = 1 << 14;  // elements, below which a second thr
 
 class TensorOp : public Op {
  protected:
-  explicit TensorOp(const Node& node) : place_(node.place()) {}
+  explicit TensorOp(const Node& node);
+  ~TensorOp() override;
 
-  [[noreturn]] void misfit(const std::string& what) const {
-    throw Error("FER-NAT-004", place_ + ": " + what + ".");
-  }
+  [[noreturn]] void misfit(const std::string& what) const;
   // For values that are out of range while it runs.
-  [[noreturn]] void refuse_value(const std::string& what) const {
-    throw Error("FER-NAT-008", place_ + ": " + what + ".");
-  }
+  [[noreturn]] void refuse_value(const std::string& what) const;
   void require_inputs(const std::vector<Spec>& inputs, size_t count) const {
     require_inputs(inputs, count, count);
   }

@@ -12,6 +12,7 @@ namespace {
 class TokenMatch : public KernelOp {
  public:
   explicit TokenMatch(const Node& node) : KernelOp(node), padded_(node.flag("padded")) {
+    node.use_kernel("token_match");
     constexpr Word kLayouts[] = {{"bshd", kBshd}, {"bhsd", kBhsd}, {"qkv", kQkv}};
     layout_ = static_cast<Layout>(read_word(node, "layout", kLayouts));
     heads_ = require_size(node, "heads", node.integer("heads"), 1);

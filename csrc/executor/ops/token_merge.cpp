@@ -12,7 +12,9 @@ namespace {
 
 class TokenMerge : public KernelOp {
  public:
-  explicit TokenMerge(const Node& node) : KernelOp(node), left_(node.expression("left")) {}
+  explicit TokenMerge(const Node& node) : KernelOp(node), left_(node.expression("left")) {
+    node.use_kernel("token_merge");
+  }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths& lengths) override {
     require_inputs(inputs, 2, 3);

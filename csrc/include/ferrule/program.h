@@ -45,10 +45,33 @@ void ferrule_close(ferrule_program* program); /* NULL is fine; not while it runs
 
 size_t ferrule_entry_count(const ferrule_program* program);
 const char* ferrule_entry_name(const ferrule_program* program, size_t entry);
+size_t ferrule_find_entry(const ferrule_program* program,
+                          const char* name); /* the count where there is none */
 size_t ferrule_input_count(const ferrule_program* program, size_t entry);
 size_t ferrule_output_count(const ferrule_program* program, size_t entry);
 const char* ferrule_input_name(const ferrule_program* program, size_t entry, size_t input);
 const char* ferrule_output_name(const ferrule_program* program, size_t entry, size_t output);
+
+/* One axis of an input: its length may be any from min to max. dim: the name that axes of one length share;
+ * NULL where the length is fixed, or follows from those of other axes. */
+typedef struct ferrule_axis {
+  const char* dim;
+  size_t min, max;
+} ferrule_axis;
+
+typedef struct ferrule_description {
+  ferrule_dtype dtype;
+  size_t rank;
+  ferrule_axis axes[FERRULE_MOST_RANK];
+} ferrule_description;
+
+int ferrule_describe_input(const ferrule_program* program, size_t entry, size_t input,
+                           ferrule_description* description, ferrule_error* error);
+
+/* The dtypes and shapes that the outputs will have for inputs of these dtypes and shapes; `data` is neither
+ * read nor filled, and nothing is computed. Returns as ferrule_run does. */
+int ferrule_infer(ferrule_program* program, size_t entry, const ferrule_array* inputs, size_t input_count,
+                  ferrule_array* outputs, size_t output_count, ferrule_error* error);
 
 /* Runs entry point number `entry`. inputs: in the order of the program; they are read only. outputs: room for
  * as many as the entry point has; they are filled and point into the program's memory, which holds until its
