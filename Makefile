@@ -143,5 +143,5 @@ dist: .venv
 
 clean:
 	rm -rf build build-* dist *.egg-info .links .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -f runtime/_C*.so .venv/.native
+	rm -f runtime/_C*.so runtime/libferrule_* .venv/.native
 	find $(wildcard sdk converters runtime device_profiles tests tools benchmarks examples) -name __pycache__ -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -78,6 +79,12 @@ class CMakeBuild(build_ext):
                 file=sys.stderr,
             )
 
+    def copy_extensions_to_source(self) -> None:
+        """The libraries of our kernels for the vendors' runtimes lie beside the extension, in place as in a wheel."""
+        super().copy_extensions_to_source()
+        for library in Path(self.build_lib, "ferrule", "runtime").glob("libferrule_*"):
+            shutil.copy2(library, ROOT / "runtime")
+
     def build_extension(self, ext: Extension) -> None:
         output = Path(self.get_ext_fullpath(ext.name)).resolve()
         folder = Path(self.build_temp).resolve() / "cmake"
@@ -91,6 +98,8 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={output.parent}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={find_pybind11()}",
+            "-DFERRULE_VENDORS=ON",
+            f"-DFERRULE_EXECUTORCH_DIR={find_package('executorch')}",
         ]
         if subprocess.run(configure).returncode != 0:
             raise ToolMissing("cmake found no usable C++ compiler or Python headers (its output stands above)")
@@ -119,6 +128,12 @@ def find_pybind11() -> str:
     except ImportError:
         raise ToolMissing("there is no pybind11; `pip install pybind11` gives it") from None
     return pybind11.get_cmake_dir()
+
+
+def find_package(name: str) -> str:
+    """Folder of an installed package, without importing it; empty where there is none."""
+    spec = find_spec(name)
+    return next(iter(spec.submodule_search_locations or ()), "") if spec else ""
 
 
 def list_packages() -> list[str]:

@@ -1,9 +1,11 @@
 """Converters: a captured model in, a Program out, one file a target.
 
-Every converter is one function `lower(graphs, device, folder, expand) -> Program`:
+Every converter is one function `lower(graphs, device, folder, expand) -> Program`, and takes `kernels` where the target
+can call ours:
 graphs: entry point -> Captured. device: the DeviceProfile built for. folder: an empty folder that receives the files.
 expand: whether weights that the target cannot hold natively may be decoded to float (a note then says so); without it
-they are refused (LoweringError FER-LOW-002).
+they are refused (LoweringError FER-LOW-002). kernels: whether such weights may be read by Ferrule's own kernels inside
+the target's runtime, from a library that the app loads beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ __all__ = ["ALIASES", "TARGETS", "Target", "find_target", "missing_packages"]
 
 @dataclass(frozen=True)
 class Target:
-    """A row of the table: the function, the extra that brings its toolkit, and the packages that must import."""
+    """A row of the table: the function, the extra that brings its toolkit, and the packages that must import.
+
+    kernels: whether its runtime can call Ferrule's own kernels.
+    """
 
     name: str
     home: str
@@ -30,6 +35,7 @@ class Target:
     packages: tuple[str, ...]
     file: str
     summary: str
+    kernels: bool = False
 
     def lower(self) -> Callable[..., Any]:
         """The converter's function; its toolkit is imported only when it runs."""
@@ -62,6 +68,7 @@ TARGETS: dict[str, Target] = {
             ("torch", "executorch", "torchao"),
             ".pte",
             "ExecuTorch with the XNNPACK delegate",
+            kernels=True,
         ),
         Target(
             "executorch-coreml",
@@ -94,6 +101,7 @@ TARGETS: dict[str, Target] = {
             ("torch", "onnx", "onnxscript", "onnxruntime"),
             ".onnx",
             "ONNX for ONNX Runtime",
+            kernels=True,
         ),
     )
 }

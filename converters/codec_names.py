@@ -13,7 +13,7 @@ __all__ = ["LOOKUP_ADVICE", "codec_name"]
 
 LOOKUP_ADVICE = (
     "Use a Core ML target (coreml, executorch-coreml), which holds palettes, or w8a8 or w4g32 here, or allow "
-    "expanding to float32 (--expand)."
+    "expanding to float32 (--expand) or, on executorch and onnx with 2 or 4 bits, Ferrule's own kernels (--kernels)."
 )
 
 

@@ -110,7 +110,8 @@ def recapture(
 
     lengths: dim name -> length; a dim that is absent stays dynamic. Sites that share codes share the module made.
     """
-    import ferrule.coded  # noqa: F401  the ops must exist before the graph is run
+    import ferrule.coded
+    import ferrule.runtime.torch_ops  # noqa: F401  the ops must exist before the graph is run
 
     module = graph.program.module(check_guards=False)
     made: dict[str, str | None] = {}

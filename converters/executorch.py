@@ -9,13 +9,13 @@ dynamic, memory is planned for the largest. Every entry point is a method; equal
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.coded_sites import recapture
+from ferrule.converters.coded_sites import CodedSite, recapture
 from ferrule.converters.decompositions import for_executorch, simplify
 from ferrule.converters.executorch_delegation import delegation_rows, look_at
 from ferrule.converters.executorch_edits import name_weights
@@ -23,6 +23,7 @@ from ferrule.converters.executorch_layers import layer_maker
 from ferrule.converters.executorch_partition import collect_reasons, make_partitioner
 from ferrule.converters.executorch_rewrite import fix_view_lengths, rewrite
 from ferrule.converters.executorch_weights import stored_weights
+from ferrule.converters.kernel_layers import calls_kernels
 from ferrule.converters.merging_sites import write_out_merging
 from ferrule.converters.pte import Pte, read_pte
 from ferrule.converters.source_lines import mark_origins, source_line
@@ -30,8 +31,10 @@ from ferrule.errors import LoweringError
 from ferrule.graph_writes import written_buffers
 from ferrule.hush import hush
 from ferrule.program import Program
+from ferrule.runtime.vendor_ops import executorch_ops
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.export import ExportedProgram
 
     from ferrule.device_profiles import DeviceProfile
@@ -43,11 +46,14 @@ FILE = "model.pte"
 TOOLS = ("executorch", "torchao", "torch")
 
 
-def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False) -> Program:
+def lower(
+    graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False, kernels: bool = False
+) -> Program:
     """Lower every entry point into one .pte file for XNNPACK.
 
     Raises LoweringError FER-LOW-001 (an op without a kernel), FER-LOW-002 (a codec that XNNPACK lacks; decoded to
-    float32 if `expand`).
+    float32 if `expand`, held by our kernel if `kernels` and it is a palette), TargetError FER-TGT-006 where our kernels
+    are called and their library was not built.
     """
     notes: dict[str, None] = {}
     graphs = write_out_merging(graphs)
@@ -55,7 +61,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
     with _quiet():
         for name, graph in graphs.items():
             _refuse_returned_weights(name, graph)
-        programs = {name: _prepare(graph, expand, notes) for name, graph in graphs.items()}
+        programs = {name: _prepare(graph, layer_maker(expand, notes, kernels)) for name, graph in graphs.items()}
         partitioner = make_partitioner()
         with collect_reasons() as reasons:
             edge = _to_edge(programs, partitioner)
@@ -64,6 +70,8 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         path = folder / FILE
         _write(edge, path, programs)
         pte = read_pte(path)
+        if any(calls_kernels(program) for program in programs.values()):
+            executorch_ops()
         _check_kernels(pte, programs)
     return Program(
         target="executorch",
@@ -89,9 +97,9 @@ def _refuse_returned_weights(name: str, graph: Captured) -> None:
             )
 
 
-def _prepare(graph: Captured, expand: bool, notes: dict[str, None]) -> ExportedProgram:
+def _prepare(graph: Captured, make: Callable[[CodedSite], nn.Module]) -> ExportedProgram:
     """A graph of our own to rewrite; the caller's stays as it is."""
-    program = simplify(recapture(graph, layer_maker(expand, notes)).program, for_executorch())
+    program = simplify(recapture(graph, make).program, for_executorch())
     name_weights(program)
     rewrite(program)
     return program

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.kernel_layers import REASON, UNIT
 from ferrule.converters.source_lines import whereabouts
 from ferrule.program import OpRow
 
@@ -88,7 +89,9 @@ def _portable(kernels: list[str], placement: Placement) -> Iterator[tuple[str, s
         space, _, rest = kernel.partition("::")
         name = rest.split(".")[0]
         matches = known["view_copy" if name == "et_view" else name]
-        if matches:
+        if space == "ferrule":
+            yield f"{space}.{name}", UNIT, REASON, matches.pop(0)[2]
+        elif matches:
             op, reason, source = matches.pop(0)
             yield f"{space}.{name}", PORTABLE, reason, source
         else:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ferrule.codec import Affine, Lookup, Range
 from ferrule.converters.codec_names import LOOKUP_ADVICE, codec_name
 from ferrule.converters.coded_sites import CONVOLUTION_ADVICE, CodedSite, float_layer
+from ferrule.converters.kernel_layers import kernel_layer
 from ferrule.converters.static_int8 import fit_kernels, static_refusal
 from ferrule.errors import LoweringError
 
@@ -31,10 +32,11 @@ __all__ = ["layer_maker", "pad_codes"]
 GROUP = 32  # XNNPACK's blocks of int4 weights are multiples of 32 columns
 
 
-def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], nn.Module]:
+def layer_maker(expand: bool, notes: dict[str, None], kernels: bool = False) -> Callable[[CodedSite], nn.Module]:
     """A function from a coded site to the module that stands for it; sentences for the user go into `notes`.
 
-    Raises LoweringError FER-LOW-002 for a codec that XNNPACK cannot hold, unless `expand`.
+    Raises LoweringError FER-LOW-002 for a codec that XNNPACK cannot hold, unless `expand`, or `kernels` and it
+    is one that ours read.
     """
 
     def make(site: CodedSite) -> nn.Module:
@@ -43,6 +45,8 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
             if site.kind == "embedding":
                 return _embedding(codec, notes)
             return _static_linear(fit_kernels(site)) if site.ranges else _linear(site, codec, notes)
+        if kernels and (own := kernel_layer(site, notes)) is not None:
+            return own
         if not expand:
             raise LoweringError(
                 "FER-LOW-002",

@@ -75,10 +75,14 @@ _PLAIN = {"aten.linear.default": "linear", "aten.embedding.default": "embedding"
 
 def _expected_site(site: CodedSite) -> Iterator[_Expected]:
     from ferrule.codec import Affine, decode
+    from ferrule.runtime.torch_ops import pack_indices
 
     weight, codec = site.codec.codes.numel(), fit_kernels(site).codec
-    if not isinstance(codec, Affine):
-        pass  # only ever decoded
+    if not isinstance(codec, Affine):  # held by our kernel, or decoded
+        if codec.bits in (2, 4):
+            yield _Expected(site.kind, weight, _digest(pack_indices(codec.codes, codec.bits)))
+        yield _Expected(site.kind, 0, _digest(codec.table))
+        yield _Expected(site.kind, 0, _digest(codec.scales))
     elif codec.bits == 4 and site.kind == "linear":
         yield _Expected(site.kind, weight, _digest(_pack(pad_codes(codec).codes)))
         yield _Expected(site.kind, 0, _digest(codec.scales.bfloat16() if codec.group else codec.scales))

@@ -29,19 +29,22 @@ __all__ = ["lower"]
 _PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxscript", "torch")
 
 
-def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False) -> Program:
+def lower(
+    graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, expand: bool = False, kernels: bool = False
+) -> Program:
     """Write `<entry point>.onnx` for each graph; several graphs share one `weights.bin`.
 
     The device makes no difference: its CPU provider is the same as here. Raises LoweringError: FER-LOW-001 an op that
     the toolkit or the runtime lacks, FER-LOW-002 a codec with no native form (with `expand` it is decoded and
-    noted), FER-LOW-004 a module that keeps state.
+    noted, with `kernels` those of palettes call our kernel), FER-LOW-004 a module that keeps state. TargetError
+    FER-TGT-006 where our kernels are called and their library was not built.
     """
     from ferrule.converters.onnx_layers import layer_maker
 
     notes: dict[str, None] = {}
     graphs = write_out_merging(graphs)
     places = mark_origins(graphs)
-    make = layer_maker(expand, notes)
+    make = layer_maker(expand, notes, kernels)
     paths = {name: folder / f"{name}.onnx" for name in graphs}
     shared = SharedWeights(folder / WEIGHTS) if len(graphs) > 1 else None
     for name, graph in graphs.items():

@@ -13,9 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ferrule.converters.kernel_layers import REASON, UNIT
+from ferrule.converters.onnx_kernels import DOMAIN
 from ferrule.converters.source_lines import Places
 from ferrule.errors import LoweringError
 from ferrule.program import OpRow
+from ferrule.runtime.engines.onnx import add_our_ops
+from ferrule.runtime.vendor_ops import library_path
 
 __all__ = ["delegation_rows", "node_origin"]
 
@@ -51,16 +55,19 @@ def delegation_rows(
 ) -> tuple[OpRow, ...]:
     """A row for each kind of op, unit, reason and source over the files of all entry points.
 
-    Raises LoweringError FER-LOW-001 when ONNX Runtime refuses a file.
+    Raises LoweringError FER-LOW-001 when ONNX Runtime refuses a file, TargetError FER-TGT-006 where our kernels are
+    called and their library was not built.
     """
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for name, path in paths.items():
-        ran = _run(path, feeds[name])
         written = list(_nodes(path))
-        names = {node for node, _ in written}
+        if any(domain == DOMAIN for _, _, domain in written):
+            library_path("onnxruntime")
+        ran = _run(path, feeds[name])
+        names = {node for node, _, _ in written}
         merged = Counter(op for node, (op, _) in ran.items() if node not in names)
-        for node, op in written:
-            unit, reason = _explain(node, op, ran, merged)
+        for node, op, domain in written:
+            unit, reason = _explain(node, op, domain == DOMAIN, ran, merged)
             counts[op, unit, reason, places[name].get(node_origin(node), "")] += 1
     return tuple(OpRow(op, u, why, n, source, "measured") for (op, u, why, source), n in sorted(counts.items()))
 
@@ -70,14 +77,14 @@ def node_origin(name: str) -> str:
     return name.partition("/")[0]
 
 
-def _nodes(path: Path) -> Iterable[tuple[str, str]]:
-    """Name and kind of every op of a file, bodies of branches and loops included, in order."""
+def _nodes(path: Path) -> Iterable[tuple[str, str, str]]:
+    """Name, kind and domain of every op of a file, bodies of branches and loops included, in order."""
     import onnx
 
     pending = [onnx.load(path, load_external_data=False).graph]
     while pending:
         for node in pending.pop().node:
-            yield node.name, node.op_type
+            yield node.name, node.op_type, node.domain
             pending += [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
 
 
@@ -89,6 +96,7 @@ def _run(path: Path, feeds: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # refusals reach the user as errors
     options.enable_profiling = True
+    add_our_ops(options, 1)
     with TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:
@@ -107,10 +115,14 @@ def _run(path: Path, feeds: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return {name: (args["op_name"], args["provider"]) for name, args in kernels}
 
 
-def _explain(node: str, op: str, ran: Mapping[str, tuple[str, str]], merged: Counter[str]) -> tuple[str, str]:
-    """Unit and reason of an op of the file."""
+def _explain(
+    node: str, op: str, own: bool, ran: Mapping[str, tuple[str, str]], merged: Counter[str]
+) -> tuple[str, str]:
+    """Unit and reason of an op of the file; own: whether it is one of ours."""
     if node in ran:
         made, provider = ran[node]
+        if own:
+            return UNIT, REASON
         return _unit(provider), _REASONS.get(op, _PLAIN) if made == op else f"run by ONNX Runtime as {made}"
     swallowed = sorted(kind for kind in merged if op in _PARTS.get(kind, ()))
     if swallowed:

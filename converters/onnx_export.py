@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ferrule.converters.kernel_layers import calls_kernels
+from ferrule.converters.onnx_kernels import translations
 from ferrule.converters.source_lines import origin, place
 from ferrule.errors import LoweringError
 from ferrule.graph_writes import written_buffers
@@ -43,6 +45,7 @@ def to_onnx(name: str, graph: Captured) -> ir.Model:
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
+                custom_translation_table=translations() if calls_kernels(graph.program) else {},
             )
         except torch.onnx.OnnxExporterError as error:
             raise _explain(name, error, graph) from error

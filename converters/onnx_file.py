@@ -152,7 +152,7 @@ def _uses(graph: GraphProto, tensors: dict[str, TensorProto]) -> Iterator[tuple[
     aliases = {n.output[0]: n.input[0] for n in graph.node if n.op_type in ("Transpose", "Identity", "Cast")}
     for node in graph.node:
         names = [aliases.get(name, name) for name in node.input]
-        if node.op_type in ("MatMulNBits", "MatMulIntegerToFloat", "QGemm", "GatherBlockQuantized"):
+        if node.op_type in ("MatMulNBits", "MatMulIntegerToFloat", "QGemm", "GatherBlockQuantized", "lookup_linear"):
             yield from _coded_uses(node, names, tensors)
         elif node.op_type in ("MatMul", "Gemm"):
             for name in names[:2]:
@@ -169,11 +169,11 @@ def _coded_uses(node: Any, names: list[str], tensors: dict[str, TensorProto]) ->
     elements = _count(tensors[codes])
     if node.op_type == "MatMulNBits":
         elements = attributes["N"] * attributes["K"]
-    elif kind == "embedding":
+    elif "bits" in attributes:
         elements = elements * 8 // attributes["bits"]
     yield codes, (kind, elements)
     owner = codes.removesuffix("codes")
-    for part in ("scales", "sums", "unit"):
+    for part in ("scales", "sums", "unit", "table"):
         if owner + part in tensors:
             yield owner + part, (kind, 0)
 

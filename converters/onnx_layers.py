@@ -20,6 +20,7 @@ from ferrule.codec import Affine, Lookup
 from ferrule.coded import ACTIVATION_DYNAMIC
 from ferrule.converters.codec_names import LOOKUP_ADVICE, codec_name
 from ferrule.converters.coded_sites import CONVOLUTION_ADVICE, CodedSite, float_layer
+from ferrule.converters.kernel_layers import kernel_layer
 from ferrule.converters.onnx_rows import RowLinear
 from ferrule.converters.onnx_static import StaticLinear
 from ferrule.converters.static_int8 import fit_kernels, static_refusal
@@ -34,10 +35,11 @@ _FLOAT_COMPUTE, _INT8_COMPUTE = 1, 4
 """`accuracy_level` of MatMulNBits: what the inputs are rounded to before the product."""
 
 
-def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], nn.Module]:
+def layer_maker(expand: bool, notes: dict[str, None], kernels: bool = False) -> Callable[[CodedSite], nn.Module]:
     """A function from a coded site to the module that stands for it; sentences for the user go into `notes`.
 
-    Raises LoweringError FER-LOW-002 for a codec that ONNX Runtime cannot hold, unless `expand`.
+    Raises LoweringError FER-LOW-002 for a codec that ONNX Runtime cannot hold, unless `expand`, or `kernels` and it
+    is one that ours read.
     """
 
     def make(site: CodedSite) -> nn.Module:
@@ -46,6 +48,8 @@ def layer_maker(expand: bool, notes: dict[str, None]) -> Callable[[CodedSite], n
             layer = _native_layer(site, codec)
             notes.update(dict.fromkeys(_deviations(layer)))
             return layer
+        if kernels and (own := kernel_layer(site, notes)) is not None:
+            return own
         if not expand:
             raise LoweringError(
                 "FER-LOW-002",

@@ -117,7 +117,7 @@ def prepared_key(store: Store, spec: str, recipe: Recipe, calibration: str | Pat
     }
 
 
-def lowered_key(content: str, device: str, target: str, expand: bool) -> dict[str, Any]:
+def lowered_key(content: str, device: str, target: str, expand: bool, kernels: bool) -> dict[str, Any]:
     """What an artefact and its parity depend on. content: of the graphs and the proof, see `Prepared`."""
     profile = json.dumps(to_data(load(device)), sort_keys=True)
     return {
@@ -126,6 +126,7 @@ def lowered_key(content: str, device: str, target: str, expand: bool) -> dict[st
         "profile": hashlib.sha256(profile.encode()).hexdigest(),
         "target": target,
         "expand": expand,
+        "kernels": kernels,
         "code": source_digest(NOT_FOR_LOWERING),
         "versions": versions(),
     }

@@ -78,6 +78,7 @@ def lower(
     *,
     example_inputs: Inputs | None = None,
     expand: bool = False,
+    kernels: bool = False,
     min_cosine: float = -1.0,
     progress: Progress | None = None,
     cache: bool = True,
@@ -100,7 +101,7 @@ def lower(
     with tempfile.TemporaryDirectory(prefix="ferrule-") as scratch:
         prepared = prepare(as_model(model, example_inputs), Path(scratch) / "prepared")
         _check_formats(place, prepared.formats)
-        job = _job(place, Recipe("", min_cosine=min_cosine), Path(folder), prepared, expand)
+        job = _job(place, Recipe("", min_cosine=min_cosine), Path(folder), prepared, expand, kernels)
         outcome = next(iter(run_jobs([job], with_steps(progress), store)))
     if outcome.error is not None:
         raise outcome.error
@@ -131,6 +132,7 @@ def deploy(
     out: str | Path,
     dynamic: Mapping[str, Mapping[int, Dim]] | None = None,
     expand: bool = False,
+    kernels: bool = False,
     archive: bool = False,
     progress: Progress | None = None,
     cache: bool = True,
@@ -139,8 +141,9 @@ def deploy(
 
     model: a Model, a module with example inputs, or a spec as the command line takes it (prepared in a process of its
     own). devices: `DEVICE` or `DEVICE:TARGET`. recipe: one or a list. dynamic: input -> axis -> Dim, for a bare module.
-    expand: decode weights that a target cannot hold natively instead of refusing. archive: write a .zip as well. cache:
-    take what an earlier build made of the same content (see `ferrule.cache`), and keep what this one makes.
+    expand: decode weights that a target cannot hold natively instead of refusing. kernels: have Ferrule's own kernels
+    read them inside the target's runtime, where it can call them. archive: write a .zip as well. cache: take what an
+    earlier build made of the same content (see `ferrule.cache`), and keep what this one makes.
     Raises DeviceError, TargetError, RecipeError for unknown names, UsageError for none, and OutputError for a folder
     that cannot be written, all before any work; whatever fails later is a Result with a coded reason.
     """
@@ -159,7 +162,7 @@ def deploy(
         _tell(progress, place, chosen, "waiting")
     with _room(folder), staging(folder) as stage, contextlib.nullcontext() if cache else cached_results.off():
         ready = _prepare_all(model, example_inputs, dynamic, recipes, calibration, stage / "prepared", store)
-        results = _lower_all(places, recipes, ready, expand, archive, folder, stage, store, progress)
+        results = _lower_all(places, recipes, ready, (expand, kernels), archive, folder, stage, store, progress)
     name = _model_name(model)
     ordered = [replace(results[p, r], model=name) for r in range(len(recipes)) for p in range(len(places))]
     write_results(ordered, folder)
@@ -177,7 +180,7 @@ def _lower_all(
     places: Sequence[Destination],
     recipes: Sequence[Recipe],
     ready: Sequence[Prepared | FerruleError],
-    expand: bool,
+    lacking: tuple[bool, bool],
     archive: bool,
     folder: Path,
     stage: Path,
@@ -201,7 +204,7 @@ def _lower_all(
             _tell(progress, place, chosen, "refused" if refused else "failed")
             results[p, r] = _not_built(place, chosen, error, refused)
             continue
-        job = _job(place, chosen, stage / f"job-{r}-{p}", prepared, expand)
+        job = _job(place, chosen, stage / f"job-{r}-{p}", prepared, *lacking)
         jobs[job.folder] = (p, r)
         todo.append(job)
     with contextlib.closing(run_jobs(todo, progress, store)) as outcomes:
@@ -239,7 +242,7 @@ def _check_formats(place: Destination, formats: frozenset[str]) -> None:
         check_format(place.device, place.target, name)
 
 
-def _job(place: Destination, recipe: Recipe, folder: Path, prepared: Prepared, expand: bool) -> Job:
+def _job(place: Destination, recipe: Recipe, folder: Path, prepared: Prepared, expand: bool, kernels: bool) -> Job:
     return Job(
         place.device.name,
         place.target,
@@ -249,7 +252,8 @@ def _job(place: Destination, recipe: Recipe, folder: Path, prepared: Prepared, e
         prepared.proof,
         recipe.min_cosine,
         expand,
-        lowered_key(prepared.content, place.device.name, place.target, expand),
+        kernels,
+        lowered_key(prepared.content, place.device.name, place.target, expand, kernels),
     )
 
 

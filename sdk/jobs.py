@@ -41,6 +41,7 @@ class Job:
     proof: Path
     min_cosine: float
     expand: bool = False
+    kernels: bool = False
     key: Mapping[str, Any] | None = None
 
 
@@ -162,6 +163,7 @@ def _run(
         "graphs": str(job.graphs),
         "proof": str(job.proof),
         "expand": job.expand,
+        "kernels": job.kernels,
     }
     (job.folder / "job.json").write_text(json.dumps(description))
     start = time.perf_counter()

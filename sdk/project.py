@@ -24,7 +24,7 @@ from ferrule.result import Result
 __all__ = ["NAMES", "Plan", "Project", "build_project", "find_project", "load_project"]
 
 NAMES = ("ferrule.yaml", "ferrule.yml", "ferrule.json")
-KEYS = ("models", "devices", "recipes", "out", "expand", "zip")
+KEYS = ("models", "devices", "recipes", "out", "expand", "kernels", "zip")
 MODEL_KEYS = ("source", "calibration", "devices", "recipes")
 PREFIXES = ("sample:", "hf:", "timm:")
 
@@ -48,6 +48,7 @@ class Project:
     plans: tuple[Plan, ...]
     out: Path
     expand: bool = False
+    kernels: bool = False
     archive: bool = False
 
 
@@ -92,6 +93,7 @@ def load_project(path: str | Path) -> Project:
         tuple(_plan(document, name, data, row) for name, row in _named(document, models).items()),
         path.parent / out,
         _field(document, data, (), "expand", bool, "true or false", False),
+        _field(document, data, (), "kernels", bool, "true or false", False),
         _field(document, data, (), "zip", bool, "true or false", False),
     )
 
@@ -124,6 +126,7 @@ def _build(project: Project, plan: Plan, progress: Callable[[str, Event], None] 
             calibration=plan.calibration,
             out=project.out / plan.name,
             expand=project.expand,
+            kernels=project.kernels,
             archive=project.archive,
             progress=None if progress is None else lambda event: progress(plan.name, event),
         )

@@ -47,7 +47,8 @@ def read_graphs(folder: Path) -> dict[str, Any]:
     import torch
 
     import ferrule.coded
-    import ferrule.techniques.tokens.merge_op  # noqa: F401  the graphs call the ops of both
+    import ferrule.runtime.torch_ops
+    import ferrule.techniques.tokens.merge_op  # noqa: F401  the graphs call the ops of all
     from ferrule.model import Captured
 
     signatures = json.loads((folder / "signatures.json").read_text())
@@ -95,7 +96,9 @@ def _lower(job: Mapping[str, Any], folder: Path, tell: Callable[..., None]) -> P
     tell("lowering")
     out = folder / "program"
     out.mkdir()
-    program: Program = find_target(job["target"]).lower()(graphs, load(job["device"]), out, job["expand"])
+    target = find_target(job["target"])
+    options = {"kernels": job["kernels"]} if target.kernels else {}
+    program: Program = target.lower()(graphs, load(job["device"]), out, job["expand"], **options)
     from dataclasses import replace
 
     return replace(program, root=out)

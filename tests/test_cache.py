@@ -248,11 +248,12 @@ def test_what_a_users_code_makes_has_no_key_beforehand(store: Store, checkpoint:
 
 
 def test_the_key_of_an_artefact() -> None:
-    def key(content: str = "c", device: str = "pixel-9", target: str = "onnx", expand: bool = False) -> str:
-        return json.dumps(cache_keys.lowered_key(content, device, target, expand), sort_keys=True)
+    def key(content: str = "c", device: str = "pixel-9", target: str = "onnx", **how: bool) -> str:
+        chosen = {"expand": False, "kernels": False} | how
+        return json.dumps(cache_keys.lowered_key(content, device, target, **chosen), sort_keys=True)
 
-    others = [key(content="d"), key(device="galaxy-s24"), key(target="litert"), key(expand=True)]
-    assert key() == key() and len({key(), *others}) == 5
+    others = [key(content="d"), key(device="galaxy-s24"), key(target="litert"), key(expand=True), key(kernels=True)]
+    assert key() == key() and len({key(), *others}) == 6
 
 
 def test_keys_need_no_torch() -> None:

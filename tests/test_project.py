@@ -73,11 +73,13 @@ def test_the_template_of_init_is_a_project(tmp_path: Path) -> None:
     project = load_project(write(tmp_path, TEMPLATE))
     assert [plan.name for plan in project.plans] == ["minilm"] and project.out == tmp_path / "build"
     # What is commented out is valid as well.
-    on = TEMPLATE.replace("  # mine:", "  mine:").replace("  #   ", "    ").replace("# expand", "expand")
+    on = TEMPLATE.replace("  # mine:", "  mine:").replace("  #   ", "    ")
+    on = on.replace("# expand", "expand").replace("# kernels", "kernels")
     on = on.replace("  # - {name", "  - {name").replace("# zip", "zip")
     (tmp_path / "samples.npz").write_bytes(b"")
     project = load_project(write(tmp_path, on))
-    assert [plan.name for plan in project.plans] == ["minilm", "mine"] and project.expand and project.archive
+    assert [plan.name for plan in project.plans] == ["minilm", "mine"]
+    assert project.expand and project.kernels and project.archive
     assert [recipe.name for recipe in project.plans[0].recipes] == ["w8a8", "careful"]
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ferrule.errors import BundleError
 from ferrule.program import Signature
 from ferrule.runtime.profile import OpTime, Profile
+from ferrule.runtime.vendor_ops import built, library_path, onnx_ops
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["OnnxEngine", "open_engine"]
+__all__ = ["OnnxEngine", "add_our_ops", "open_engine"]
 
 _KERNEL = "_kernel_time"
 
@@ -61,12 +62,15 @@ class OnnxEngine:
 def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int) -> OnnxEngine:
     """Open `<entry point>.onnx` beside `path` for each entry point, on `threads` threads.
 
-    Raises BundleError FER-BUN-020 for a file that ONNX Runtime refuses.
+    Raises BundleError FER-BUN-020 for a file that ONNX Runtime refuses, TargetError FER-TGT-006 when it calls our
+    kernels and their library was not built.
     """
     options = _options(threads)
     try:
         sessions = {name: _open(path.with_name(f"{name}.onnx"), options) for name in entry_points}
     except Exception as error:  # its exceptions share no base class of their own
+        if "ferrule:" in str(error):
+            library_path("onnxruntime")
         first = str(error).strip().splitlines()[0][:300]
         raise BundleError(
             "FER-BUN-020", f"ONNX Runtime does not load {path.name}: {first}", "Build it again."
@@ -85,6 +89,7 @@ def _options(threads: int) -> Any:
     options.log_severity_level = 3
     if _overflows():
         options.add_session_config_entry("session.x64quantprecision", "1")
+    add_our_ops(options, threads)
     return options
 
 
@@ -104,6 +109,13 @@ def _runs(events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, tuple[Op
         elif event["name"] == "model_run":
             yield 1e-6 * event["dur"], tuple(ops)
             ops = []
+
+
+def add_our_ops(options: Any, threads: int) -> None:
+    """Let a session's files call our kernels, on so many threads for all sessions, where their library was built."""
+    if built("onnxruntime"):
+        onnx_ops().ferrule_onnxruntime_threads(threads)
+        options.register_custom_ops_library(str(library_path("onnxruntime")))
 
 
 def _overflows() -> bool:

@@ -61,6 +61,7 @@ __all__ = ["command", "print_results", "show_progress"]
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the bundles.")
 @click.option("-f", "--file", "project", type=click.Path(path_type=Path), help="Project file to build instead.")
 @click.option("--expand", is_flag=True, help="Decode weights that a target cannot hold natively (reported).")
+@click.option("--kernels", is_flag=True, help="Read them by Ferrule's kernels in the target's runtime, where it can.")
 @click.option("--no-cache", is_flag=True, help="Make everything anew, and keep nothing.")
 @click.option("--zip", "archive", is_flag=True, help="Write each bundle as a .zip as well.")
 @json_option
@@ -72,6 +73,7 @@ def command(
     out: Path | None,
     project: Path | None,
     expand: bool,
+    kernels: bool,
     no_cache: bool,
     archive: bool,
     as_json: bool,
@@ -93,7 +95,7 @@ def command(
         given = {"--device": devices, "--recipe": recipes, "--calibrate": calibrate}
         with off() if no_cache else nullcontext():
             names = [name for name, value in given.items() if value]
-            return _build_project(project, names, out, expand, archive, as_json)
+            return _build_project(project, names, out, (expand, kernels), archive, as_json)
     if project is not None:
         raise click.UsageError(f"Both a MODEL ({model}) and a project file ({project}) were given; one is needed.")
     if not devices:
@@ -113,6 +115,7 @@ def command(
                 calibration=calibrate,
                 out=out,
                 expand=expand,
+                kernels=kernels,
                 archive=archive,
                 progress=progress,
                 cache=not no_cache,
@@ -130,7 +133,12 @@ def command(
 
 
 def _build_project(
-    path: Path | None, misplaced: Sequence[str], out: Path | None, expand: bool, archive: bool, as_json: bool
+    path: Path | None,
+    misplaced: Sequence[str],
+    out: Path | None,
+    lacking: tuple[bool, bool],
+    archive: bool,
+    as_json: bool,
 ) -> int:
     from dataclasses import replace
 
@@ -140,7 +148,11 @@ def _build_project(
         raise click.UsageError(f"{', '.join(misplaced)} go with a MODEL; a project file names its own.")
     project = load_project(path or find_project(Path()))
     project = replace(
-        project, out=out or project.out, expand=expand or project.expand, archive=archive or project.archive
+        project,
+        out=out or project.out,
+        expand=lacking[0] or project.expand,
+        kernels=lacking[1] or project.kernels,
+        archive=archive or project.archive,
     )
     with _bars(as_json) as update:
 

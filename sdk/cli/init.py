@@ -34,6 +34,7 @@ recipes:
 
 out: build
 # expand: true   # decode weights that a target cannot hold, instead of refusing
+# kernels: true  # have Ferrule's kernels read them inside the target's runtime, where it can
 # zip: true      # each bundle as a .zip too
 """
 

@@ -1,8 +1,9 @@
 """`lut4`, `lut2`, …: palettes, weights as indices into a few values found by weighted k-means.
 
-Core ML holds palettes as they are (constexpr_lut_to_dense); the other targets have no such weight and refuse it, or
-decode it where `expand` allows. With calibration data the error of each weight is weighed by the mean square of its
-input, so that the layer's output is what is kept (SqueezeLLM weighs by Fisher information to the same end).
+Core ML holds palettes as they are (constexpr_lut_to_dense); the other targets have no such weight and refuse it, decode
+it where `expand` allows, or leave it to our kernel where `kernels` does. With calibration data the error of each weight
+is weighed by the mean square of its input, so that the layer's output is what is kept (SqueezeLLM weighs by Fisher
+information to the same end).
 """
 
 from __future__ import annotations
