@@ -61,7 +61,7 @@ CASES = {
             "efficientnet",
             "sample:efficientnet",
             (0,),
-            {"float32": "fp"},
+            {"float32": "fp", "int8": "conv8-w8a8"},
             {},
             {"float32": _FLOAT, "int8": _INT8_CONV},
         ),
