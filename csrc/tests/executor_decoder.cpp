@@ -186,6 +186,37 @@ bool states_pass() {
                           true);
 }
 
+// Masks of queries that follow each other in a cache, against the same mask told for each head, which is
+// added.
+bool cached_attention_passes() {
+  constexpr size_t kQueries = 5, kKeys = 12, kHeads = 2, kSize = 16;
+  Random random(6);
+  const Tensor q = draw(random, {1, kHeads, kQueries, kSize}), k = draw(random, {1, kHeads, kKeys, kSize});
+  const Tensor v = draw(random, {1, kHeads, kKeys, kSize});
+  const std::string node =
+      R"("op": "attention", "heads": 2, "kv_heads": 2, "scale": 0.25, "layout": "bhsd", "mask": true)";
+  bool ok = true;
+  // The first query's number; beyond the cache's end; a mask with a hole, which is no such.
+  for (const auto& [first, hole] : {std::pair<size_t, size_t>{0, 99}, {4, 99}, {7, 99}, {9, 99}, {4, 2}}) {
+    std::vector<uint8_t> seen(kQueries * kKeys), twice;
+    Floats added(seen.size());
+    for (size_t i = 0; i < seen.size(); ++i) {
+      seen[i] = i % kKeys <= first + i / kKeys && i % kKeys != hole;
+      added[i] = seen[i] ? 0.0f : -3.4e38f;
+    }
+    for (size_t head = 0; head < kHeads; ++head) twice.insert(twice.end(), seen.begin(), seen.end());
+    const Tensor want =
+        run_node(node, {q, k, v, Tensor({1, kHeads, kQueries, kKeys}, twice, executor::Dtype::kBool)});
+    const Tensor got[] = {
+        run_node(node, {q, k, v, Tensor({1, 1, kQueries, kKeys}, seen, executor::Dtype::kBool)}),
+        run_node(node, {q, k, v, Tensor({1, 1, kQueries, kKeys}, added)})};
+    for (size_t i = 0; i < want.count(); ++i)
+      ok &= fabsf(got[0].as<float>()[i] - want.as<float>()[i]) <= 1e-5f &&
+            fabsf(got[1].as<float>()[i] - want.as<float>()[i]) <= 1e-5f;
+  }
+  return check(ok, "attention to a cache");
+}
+
 bool sharing_passes() {
   TestConstants constants;
   Random random(4);
@@ -212,7 +243,8 @@ bool sharing_passes() {
 }  // namespace
 
 bool executor_decoder_pass() {
-  return rope_passes() & gates_pass() & gathers_pass() & writes_pass() & states_pass() & sharing_passes();
+  return rope_passes() & gates_pass() & gathers_pass() & writes_pass() & states_pass() &
+         cached_attention_passes() & sharing_passes();
 }
 
 }  // namespace ferrule::tests

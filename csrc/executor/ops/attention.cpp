@@ -40,6 +40,21 @@ bool find_ranges(const T* mask, size_t rows, size_t keys, int32_t* begins, int32
   return true;
 }
 
+// The keys that the first row of a mask shows where they are the first ones, and each row shows one more than
+// that before it: queries that follow each other in a cache. 0 for other masks.
+template <typename T>
+size_t find_steps(const T* mask, size_t rows, size_t keys) {
+  size_t first = 0;
+  while (first < keys && look(mask[first]) == Sight::kShown) ++first;
+  if (first == 0 || first + rows - 1 > keys) return 0;
+  for (size_t row = 0; row < rows; ++row, mask += keys) {
+    for (size_t key = 0; key < keys; ++key) {
+      if (look(mask[key]) != (key < first + row ? Sight::kShown : Sight::kHidden)) return 0;
+    }
+  }
+  return first;
+}
+
 // Bytes of scratch memory that a mask takes: as numbers to add, or as the range of keys of each batch item.
 size_t mask_bytes(const Spec& mask, size_t batch) {
   const size_t numbers = mask.dtype == Dtype::kBool ? mask.shape.count() * sizeof(float) : 0;
@@ -164,7 +179,8 @@ class Attention : public KernelOp {
     const Array& mask = call.inputs[mask_index()];
     read_mask(mask.spec, args);
     const size_t bytes = mask_bytes(mask.spec, args->batch);
-    if (place_ranges(mask, static_cast<int32_t*>(call.scratch), args)) return bytes;
+    if (place_ranges(mask, static_cast<int32_t*>(call.scratch), args) || place_steps(mask, args))
+      return bytes;
     if (mask.spec.dtype == Dtype::kFloat32) {
       args->bias = mask.as<float>();
       return bytes;
@@ -176,6 +192,19 @@ class Attention : public KernelOp {
     });
     args->bias = bias;
     return bytes;
+  }
+
+  // A mask that is causal for the keys of a cache that are in use: the kernel reads those alone.
+  bool place_steps(const Array& mask, ferrule_attention_args* args) const {
+    const size_t rows = args->query_count, keys = args->key_count;
+    const Shape& shape = mask.shape();
+    if (causal_ || shape[0] != 1 || shape[1] != 1 || shape[2] != rows || shape[3] != keys) return false;
+    const size_t first = mask.spec.dtype == Dtype::kBool ? find_steps(mask.as<uint8_t>(), rows, keys)
+                                                         : find_steps(mask.as<float>(), rows, keys);
+    if (first == 0) return false;
+    args->key_count = first + rows - 1;
+    args->causal = 1;
+    return true;
   }
 
   // Most masks hide nothing, or keys at an end of the row: padding, or what of a cache is not in use. The
