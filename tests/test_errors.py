@@ -21,8 +21,8 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*")
     if path.suffix in {".py", ".cpp", ".h"}
 )
-NATIVE = {"FER-KER", "FER-NAT"}
-"""Raised by the extension, which knows no Python class of ours."""
+NATIVE = {"FER-KER"}
+"""Raised by the extension alone, as TypeError and ValueError."""
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 CLASSES = {
     name: kind
