@@ -5,3 +5,5 @@ set(CMAKE_C_COMPILER clang-19)
 set(CMAKE_CXX_COMPILER clang++-19)
 set(CMAKE_C_COMPILER_TARGET aarch64-linux-gnu)
 set(CMAKE_CXX_COMPILER_TARGET aarch64-linux-gnu)
+# libstdc++ 12 uses within itself what it tells others not to.
+set(CMAKE_CXX_FLAGS_INIT -Wno-deprecated-declarations)

@@ -110,9 +110,9 @@ class Binary : public OperandsOp {
                            [](T a, T b) { return static_cast<T>(static_cast<U>(a) * static_cast<U>(b)); });
       // NaN of either operand comes through.
       case kMax:
-        return apply<T, T>(call, [](T a, T b) { return (a > b) | (a != a) ? a : b; });
+        return apply<T, T>(call, [](T a, T b) { return ((a > b) | (a != a)) ? a : b; });
       case kMin:
-        return apply<T, T>(call, [](T a, T b) { return (a < b) | (a != a) ? a : b; });
+        return apply<T, T>(call, [](T a, T b) { return ((a < b) | (a != a)) ? a : b; });
       case kRemainder:
         return apply<T, T>(call, [](T a, T b) { return remainder_of(a, b); });
       default:

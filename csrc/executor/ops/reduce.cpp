@@ -39,7 +39,7 @@ struct Extreme {
   static constexpr T kHigh = Limits::has_infinity ? Limits::infinity() : Limits::max();
   static constexpr T kFirst = kLargest ? kLow : kHigh;
   // NaN comes through.
-  static T fold(T a, T x) { return (kLargest ? x > a : x < a) | (x != x) ? x : a; }
+  static T fold(T a, T x) { return ((kLargest ? x > a : x < a) | (x != x)) ? x : a; }
   static T join(T a, T b) { return fold(a, b); }
 };
 template <bool kEach>

@@ -1,3 +1,4 @@
+#include "ferrule/dispatch.h"
 #include "kernels/declarations.h"
 #include "simd/avx512.h"
 
@@ -24,7 +25,10 @@ double multiply_halves(size_t units) {
 }  // namespace
 
 void ferrule_peak_avx512_bf16(const ferrule_peak_args* args, size_t begin, size_t end, void* scratch) {
-  if (args->kind != FERRULE_PEAK_DOT_BF16) return ferrule_peak_avx512(args, begin, end, scratch);
+  if (args->kind != FERRULE_PEAK_DOT_BF16) {
+    const ferrule_kernel* weaker = ferrule_find_kernel("peak", "avx512");
+    return reinterpret_cast<ferrule_peak_fn*>(weaker->function)(args, begin, end, scratch);
+  }
   const size_t units = end - begin;
   *args->sink += multiply_halves(units);
   *args->done += static_cast<double>(units * kRounds * kChains) * 32 * 2;

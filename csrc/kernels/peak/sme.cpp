@@ -1,3 +1,4 @@
+#include "ferrule/dispatch.h"
 #include "kernels/declarations.h"
 
 #include "kernels/peak/streaming.h"
@@ -16,6 +17,9 @@ inline void add_products() __arm_streaming __arm_inout("za") {
 }  // namespace
 
 void ferrule_peak_sme(const ferrule_peak_args* args, size_t begin, size_t end, void* scratch) {
-  if (args->kind != FERRULE_PEAK_FMA) return ferrule_peak_i8mm(args, begin, end, scratch);
+  if (args->kind != FERRULE_PEAK_FMA) {
+    const ferrule_kernel* weaker = ferrule_find_kernel("peak", "i8mm");
+    return reinterpret_cast<ferrule_peak_fn*>(weaker->function)(args, begin, end, scratch);
+  }
   run_peak(*args, end - begin, 1);
 }
