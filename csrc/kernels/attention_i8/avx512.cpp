@@ -13,6 +13,8 @@ using I32 = __m512i;
 // VNNI multiplies unsigned by signed codes: queries are code + 128, which sums begin by taking off.
 constexpr int8_t kQueryFlip = -128;
 
+inline bool any(Mask mask) { return mask != 0; }
+
 inline I32 no_sums() { return _mm512_setzero_si512(); }
 inline I32 first_sums(const int32_t* corrections) { return _mm512_loadu_si512(corrections); }
 inline I32 load_codes_of(const int8_t* codes) { return _mm512_loadu_si512(codes); }

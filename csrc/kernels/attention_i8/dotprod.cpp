@@ -12,6 +12,8 @@ using I32 = int32x4_t;
 
 constexpr int8_t kQueryFlip = 0;  // sdot multiplies signed codes
 
+inline bool any(Mask mask) { return vmaxvq_u32(mask) != 0; }
+
 inline I32 no_sums() { return vdupq_n_s32(0); }
 inline I32 first_sums(const int32_t*) { return no_sums(); }
 inline I32 load_codes_of(const int8_t* codes) { return vreinterpretq_s32_s8(vld1q_s8(codes)); }

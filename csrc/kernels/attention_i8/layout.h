@@ -146,13 +146,11 @@ struct Softmax {
 
   void join(float chunk_max, int32_t weights) {
     decay = 1;
-    share = 0;
-    if (chunk_max == -INFINITY) return;
-    const float top = fmaxf(max, chunk_max);
-    decay = exp2f(max - top);
-    share = exp2f(chunk_max - top);
+    share = chunk_max == -INFINITY ? 0 : 1;
+    if (chunk_max > max && max != -INFINITY) decay = exp2f(max - chunk_max);
+    if (chunk_max < max && share != 0) share = exp2f(chunk_max - max);
     sum = sum * decay + static_cast<float>(weights) * share;
-    max = top;
+    max = fmaxf(max, chunk_max);
   }
 };
 

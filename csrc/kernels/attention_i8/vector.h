@@ -1,6 +1,6 @@
 // int8 attention over the names of simd/README.md and, from the file of each instruction set: I32 (kLanes
 // int32), no_sums, first_sums, load_codes_of, splat_four, dot_scores, dot_weights, add_signed, to_float,
-// encode, weigh, store_weights, weighted_sums, sum_of, store_four, store_fours, store_joined,
+// encode, any, weigh, store_weights, weighted_sums, sum_of, store_four, store_fours, store_joined,
 // store_correction and kQueryFlip.
 #ifndef FERRULE_KERNELS_ATTENTION_I8_VECTOR_H
 #define FERRULE_KERNELS_ATTENTION_I8_VECTOR_H
@@ -38,7 +38,7 @@ struct Tile {
       peak = max(abs(x), peak);
       poison = fma(x, zeros(), poison);
     });
-    wrong[r] = sum_lanes(poison);
+    wrong[r] = any(is_nan(poison)) ? NAN : 0.0f;
     const Scale scale = scale_of(wrong[r] == 0 ? max_lanes(peak) : 0);
     factors[r] = query_factor(args, scale.scale);
     size_t done = 0;
@@ -73,17 +73,22 @@ struct Tile {
         for (size_t v = 0; v < kVectors; ++v) sums[r][v] = dot_scores(sums[r][v], four, column[v]);
       }
     }
+    F32 best[kTileRows], factor[kTileRows];
+#pragma GCC unroll 6
+    for (size_t r = 0; r < kTileRows; ++r) best[r] = tops[r], factor[r] = splat(factors[r]);
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
       const size_t at = chunk + key + v * kLanes;
       const F32 scale = load(codes.key_scales + at), bias = load(codes.biases + at);
 #pragma GCC unroll 6
       for (size_t r = 0; r < kTileRows; ++r) {
-        const F32 x = fma(to_float(sums[r][v]), mul(scale, splat(factors[r])), bias);
+        const F32 x = fma(to_float(sums[r][v]), mul(scale, factor[r]), bias);
         store(memory.logits + r * kChunk + key + v * kLanes, x);
-        tops[r] = max(x, tops[r]);
+        best[r] = max(x, best[r]);
       }
     }
+#pragma GCC unroll 6
+    for (size_t r = 0; r < kTileRows; ++r) tops[r] = best[r];
   }
 
   void score_keys(size_t chunk, size_t vectors) {
@@ -108,9 +113,14 @@ struct Tile {
     uint8_t* weights = memory.weights + r * kChunk;
     const float top = max_lanes(tops[r]);
     const F32 base = splat(top == -INFINITY ? INFINITY : top - kLogOfFull);
-    I32 total = no_sums();
-    for (size_t v = 0; v < vectors; v += 4) {
-      I32 parts[4];
+    I32 total = no_sums(), parts[4];
+    size_t v = 0;
+    for (; v + 4 <= vectors; v += 4) {
+#pragma GCC unroll 4
+      for (size_t i = 0; i < 4; ++i) parts[i] = weigh(sub(load(logits + (v + i) * kLanes), base));
+      total = store_weights(weights + v * kLanes, parts, total);
+    }
+    if (v < vectors) {
 #pragma GCC unroll 4
       for (size_t i = 0; i < 4; ++i)
         parts[i] = v + i < vectors ? weigh(sub(load(logits + (v + i) * kLanes), base)) : no_sums();
