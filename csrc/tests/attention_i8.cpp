@@ -233,7 +233,7 @@ bool is_close_to_exact(Random& random, ferrule_pool* pool) {
     for (const size_t size : {32, 64}) {
       for (const bool has_options : {false, true}) {
         const double lowest = lowest_cosine(random, pool, {1, 2, 2, keys, keys, size}, has_options);
-        if (lowest >= 0.999) continue;
+        if (lowest >= (keys <= 512 ? 0.999 : 0.9985)) continue;
         printf("attention_i8: cosine %.6f to exact attention, %zu keys x %zu, options %d\n", lowest, keys,
                size, has_options);
         close = false;

@@ -15,9 +15,9 @@ extern "C" {
  *            changes nothing (SageAttention, arXiv 2410.02367); then signed codes, a scale for each token
  *   queries  signed codes, a scale for each token
  *   values   signed codes, a scale for each channel of a head over all its tokens
- *   weights  round(255 * exp(logit - max)), the max of a chunk of FERRULE_ATTENTION_I8_CHUNK keys; chunks are
- *            joined by the online softmax. They are divided by the sum of the rounded ones, so that the
- * shares sum to one
+ *   weights  round(255 * exp(logit - max) + d), the max of a chunk of FERRULE_ATTENTION_I8_CHUNK keys, d of
+ *            [-1/2, 1/2) by the place of the key: so many weights below half a step keep their sum. Chunks
+ * are joined by the online softmax. Weights are divided by the sum of the rounded ones: shares sum to one
  *
  * Scales are max / 127. A query that sees no key, or only logits of -inf, gets zeros. NaN or infinity in a
  * query makes its outputs NaN; among the keys, sizes or biases of a head (-inf excepted, which hides a key),

@@ -60,12 +60,12 @@ inline void store_correction(int32_t* to, I32 sums) {
   _mm512_storeu_si512(to, _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sums, 7)));
 }
 
-// round(2^x) of each lane.
-inline I32 weigh(F32 x) {
+// round(2^x), of small weights + dither, in each lane.
+inline I32 weigh(F32 x, F32 dither) {
   const F32 r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
   F32 p = fma(splat(kPower[3]), r, splat(kPower[2]));
   p = fma(fma(p, r, splat(kPower[1])), r, splat(kPower[0]));
-  return _mm512_cvtps_epi32(_mm512_scalef_ps(p, x));
+  return _mm512_cvtps_epi32(add(_mm512_scalef_ps(p, x), select(less(x, splat(kDithered)), dither, zeros())));
 }
 
 inline I32 store_weights(uint8_t* to, const I32 (&parts)[4], I32 total) {

@@ -62,13 +62,13 @@ inline void store_joined(int8_t* to, I32 a, I32 b, I32 c, I32 d) {
 
 inline void store_correction(int32_t* to, I32 sums) { vst1q_s32(to, vnegq_s32(vshlq_n_s32(sums, 7))); }
 
-// round(2^x) of each lane.
-inline I32 weigh(F32 x) {
+// round(2^x), of small weights + dither, in each lane.
+inline I32 weigh(F32 x, F32 dither) {
   x = max(splat(kLeastWeight), x);
   const F32 whole = vrndmq_f32(x), r = sub(x, whole);
   F32 p = fma(splat(kPower[3]), r, splat(kPower[2]));
   p = fma(fma(p, r, splat(kPower[1])), r, splat(kPower[0]));
-  return vcvtnq_s32_f32(scale_in_range(p, whole));
+  return vcvtnq_s32_f32(add(scale_in_range(p, whole), select(less(x, splat(kDithered)), dither, zeros())));
 }
 
 inline I32 store_weights(uint8_t* to, const I32 (&parts)[4], I32 total) {

@@ -22,6 +22,23 @@ constexpr float kLargestBias = 1e38f;
 // 2^r for r of [0, 1], within 8e-5 of it: 1/50 of a step of the weights' codes.
 constexpr float kPower[] = {0.9999252f, 0.69583356f, 0.22606716f, 0.07802452f};
 
+// What is added to the weights of each key of a chunk that are below 2 before they are rounded: [-1/2, 1/2),
+// spread by the golden ratio. Plain rounding loses all of the many weights that lie below half a step,
+// together much of a query's sum; greater weights it rounds best.
+constexpr float kDithered = 1;  // log2(2)
+struct Dither {
+  float of[kChunk];
+};
+constexpr Dither make_dither() {
+  Dither dither = {};
+  for (size_t k = 0; k < kChunk; ++k) {
+    const double turns = static_cast<double>(k) * 0.6180339887498949;
+    dither.of[k] = static_cast<float>(turns - static_cast<double>(static_cast<size_t>(turns)) - 0.5);
+  }
+  return dither;
+}
+alignas(64) constexpr Dither kDither = make_dither();
+
 // The codes of one kv head, of the keys from key_begins on, padded with zeros to whole panels and to a width
 // of 16 channels; biases pad with -inf.
 struct Codes {

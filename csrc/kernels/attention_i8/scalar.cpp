@@ -17,12 +17,12 @@ int8_t encode(float x, float inverse) {
   return static_cast<int8_t>(static_cast<uint8_t>(bits));
 }
 
-// round(2^x) for x up to log2(255).
-uint8_t weigh(float x) {
+// round(2^x), of small weights + dither, for x up to log2(255).
+uint8_t weigh(float x, float dither) {
   x = fmaxf(x, kLeastWeight);
   const float whole = floorf(x), r = x - whole;
   const float p = fmaf(fmaf(fmaf(kPower[3], r, kPower[2]), r, kPower[1]), r, kPower[0]);
-  const auto code = lrintf(ldexpf(p, static_cast<int>(whole)));
+  const auto code = lrintf(ldexpf(p, static_cast<int>(whole)) + (x < kDithered ? dither : 0));
   return static_cast<uint8_t>(code < 255 ? code : 255);
 }
 
@@ -106,7 +106,7 @@ void attend(const ferrule_attention_args& args, const Row& row, const TileMemory
     }
     int32_t total = 0;
     for (size_t k = 0; k < count && max != -INFINITY; ++k)
-      total += tile.weights[k] = weigh(tile.logits[k] - (max - kLogOfFull));
+      total += tile.weights[k] = weigh(tile.logits[k] - (max - kLogOfFull), kDither.of[k]);
     softmax.join(max, total);
     for (size_t c = 0; c < width && max != -INFINITY; ++c) {
       int32_t sum = 0;

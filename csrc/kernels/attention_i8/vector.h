@@ -117,13 +117,16 @@ struct Tile {
     size_t v = 0;
     for (; v + 4 <= vectors; v += 4) {
 #pragma GCC unroll 4
-      for (size_t i = 0; i < 4; ++i) parts[i] = weigh(sub(load(logits + (v + i) * kLanes), base));
+      for (size_t i = 0; i < 4; ++i)
+        parts[i] = weigh(sub(load(logits + (v + i) * kLanes), base), load(kDither.of + (v + i) * kLanes));
       total = store_weights(weights + v * kLanes, parts, total);
     }
     if (v < vectors) {
 #pragma GCC unroll 4
       for (size_t i = 0; i < 4; ++i)
-        parts[i] = v + i < vectors ? weigh(sub(load(logits + (v + i) * kLanes), base)) : no_sums();
+        parts[i] = v + i < vectors ? weigh(sub(load(logits + (v + i) * kLanes), base),
+                                           load(kDither.of + (v + i) * kLanes))
+                                   : no_sums();
       total = store_weights(weights + v * kLanes, parts, total);
     }
     totals[r] = sum_of(total);
