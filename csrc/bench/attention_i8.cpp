@@ -42,7 +42,7 @@ struct Problem {
   // Behind the codes, whose size is that of all but one thread's memory.
   char* scratch() const {
     const size_t thread = ferrule_attention_i8_scratch(&args, 2) - ferrule_attention_i8_scratch(&args, 1);
-    return static_cast<char*>(arena.memory) + ferrule_attention_i8_scratch(&args, 1) - thread;
+    return reinterpret_cast<char*>(arena.memory) + ferrule_attention_i8_scratch(&args, 1) - thread;
   }
   std::string name() const {
     return std::to_string(heads) + " x " + std::to_string(size) + ", " + std::to_string(tokens);
