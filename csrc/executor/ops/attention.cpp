@@ -82,6 +82,9 @@ class Attention : public KernelOp {
     has_mask_ = node.flag("mask");
     constexpr Word kProducts[] = {{"float32", 0}, {"int8", 1}};
     multiplies_codes_ = node.has("products") && read_word(node, "products", kProducts);
+    for (const char* kernel : {"attention_i8_prepare", "attention_i8"}) {
+      if (multiplies_codes_) node.use_kernel(kernel);
+    }
   }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
