@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ferrule.converters.decompositions import functionalize, simplify
+from ferrule.converters.native_attention import multiply_codes
 from ferrule.converters.native_codecs import hold_codecs
 from ferrule.converters.native_file import DTYPES, write_program
 from ferrule.converters.native_fuse import fuse
@@ -49,6 +50,7 @@ def lower(graphs: Mapping[str, Captured], device: DeviceProfile, folder: Path, e
         low = Lowering(_decompose(captured.program), captured)
         graph = low.graph()
         fuse(graph)
+        multiply_codes(graph, notes)
         names.symbols = low.symbols
         dims = [{"name": d.name, "min": d.min, "max": d.max} for d in captured.signature.dims.values()]
         try:

@@ -6,6 +6,7 @@
 
 #include "ferrule/arena.h"
 #include "kernels/attention/layout.h"
+#include "ops/attention.h"
 #include "ops/run.h"
 
 namespace {
@@ -60,11 +61,15 @@ ferrule_status check_padding(const ferrule_attention_args& args) {
   return FERRULE_OK;
 }
 
+}  // namespace
+
+namespace ferrule::ops {
+
 bool is_empty(const ferrule_attention_args& args) {
   return args.batch == 0 || args.query_heads == 0 || args.query_count == 0 || args.head_size == 0;
 }
 
-ferrule_status check(const ferrule_attention_args& args) {
+ferrule_status check_attention(const ferrule_attention_args& args) {
   if (is_empty(args)) return FERRULE_OK;
   if (!args.queries || !args.output || args.kv_heads == 0 || args.query_heads % args.kv_heads != 0)
     return FERRULE_BAD_SHAPE;
@@ -89,6 +94,13 @@ ferrule_status check(const ferrule_attention_args& args) {
   if (const ferrule_status status = check_kv(args.keys, args)) return status;
   return check_kv(args.values, args);
 }
+
+}  // namespace ferrule::ops
+
+namespace {
+
+using ferrule::ops::check_attention;
+using ferrule::ops::is_empty;
 
 // How the work of a call is divided over threads.
 struct Plan {
@@ -167,13 +179,14 @@ void combine_slices(const ferrule_attention_args& args) {
 
 size_t ferrule_attention_scratch(const ferrule_attention_args* args, size_t threads) {
   Plan plan;
-  if (check(*args) || is_empty(*args) || threads == 0 || !choose_plan(*args, threads, &plan)) return 0;
+  if (check_attention(*args) || is_empty(*args) || threads == 0 || !choose_plan(*args, threads, &plan))
+    return 0;
   return plan.partial_bytes + threads * plan.thread_bytes;
 }
 
 ferrule_status ferrule_attention(const ferrule_attention_args* args, const char* isa, ferrule_pool* pool,
                                  void* scratch, size_t scratch_bytes) {
-  if (const ferrule_status status = check(*args)) return status;
+  if (const ferrule_status status = check_attention(*args)) return status;
   const size_t threads = ferrule_pool_threads(pool);
   Plan plan = {};
   if (!is_empty(*args) && !choose_plan(*args, threads, &plan)) return FERRULE_TOO_LARGE;

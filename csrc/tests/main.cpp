@@ -38,6 +38,7 @@ struct Part {
 bool threads_pass();
 bool arena_passes();
 bool attention_op_passes();
+bool attention_i8_op_passes();
 bool activate_op_passes();
 bool conv_depthwise_i8_op_passes();
 bool conv_op_passes();
@@ -66,6 +67,7 @@ const Part kParts[] = {
     {"threads", threads_pass},
     {"arena", arena_passes},
     {"attention_op", attention_op_passes},
+    {"attention_i8_op", attention_i8_op_passes},
     {"activate_op", activate_op_passes},
     {"conv_op", conv_op_passes},
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},

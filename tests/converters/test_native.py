@@ -296,6 +296,25 @@ def test_coded_layers_agree_with_the_compressed_model(recipe: str, least: float,
     assert (tmp_path / program.main).stat().st_size < float_bytes / 2
 
 
+@pytest.mark.parametrize(("recipe", "codes"), [("w8a8", True), ("w8", False)])
+def test_attention_multiplies_codes_where_linear_layers_do(recipe: str, codes: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    inputs = {"x": torch.randn(1, 40, 32), "mask": torch.ones(1, 40, dtype=torch.int64)}
+    dims = {"x": {1: TOKENS}, "mask": {1: TOKENS}}
+    model = ferrule.compress(as_model(Block(False).eval(), inputs, dims), recipe)
+    program = native.lower(capture(model), load("raspberry-pi-5"), tmp_path)
+    assert (b'"products":"int8"' in (tmp_path / program.main).read_bytes()) == codes
+    assert any(note.startswith("Attention multiplies int8 codes") for note in program.notes) == codes
+    engine = open_engine(tmp_path / program.main, program.entry_points, 1)
+    for length, shown in ((40, 40), (48, 30), (17, 1), (3, 2)):
+        x, mask = torch.randn(1, length, 32), torch.zeros(1, length, dtype=torch.int64)
+        mask[:, :shown] = 1
+        with torch.no_grad():
+            want = model.entry_points["forward"].module(x, mask)
+        got = torch.from_numpy(engine.run("forward", {"x": x.numpy(), "mask": mask.numpy()})[0])
+        assert functional.cosine_similarity(got.flatten(), want.flatten(), 0) > 0.999
+
+
 class Counter(nn.Module):
     """Adds up what it was given."""
 

@@ -1,12 +1,17 @@
 // softmax(scale * q . k^T + mask) . v of each head, by ferrule/attention.h, which reads any order of axes.
-// {heads, kv_heads, scale, causal, layout: bshd | bhsd | qkv, mask}, in [q, k, v] or [qkv], then the mask:
-// [batch or 1, heads or 1, queries or 1, keys], float32 (added) or bool (true: visible).
+// {heads, kv_heads, scale, causal, layout: bshd | bhsd | qkv, mask, products: float32 | int8}, in [q, k, v]
+// or [qkv], then the mask: [batch or 1, heads or 1, queries or 1, keys], float32 (added) or bool (true:
+// visible).
+//
+// With `products` of int8, not float32, by ferrule/attention_i8.h, where that is the faster way; a mask then
+// has one row for all heads and queries.
 #include "ferrule/attention.h"
 
 #include <algorithm>
 
 #include "executor/ops/kernel_op.h"
 #include "ferrule/arena.h"
+#include "ferrule/attention_i8.h"
 
 namespace ferrule::executor {
 
@@ -75,6 +80,11 @@ class Attention : public KernelOp {
     scale_ = read_float(node, "scale");
     causal_ = node.flag("causal");
     has_mask_ = node.flag("mask");
+    constexpr Word kProducts[] = {{"float32", 0}, {"int8", 1}};
+    multiplies_codes_ = node.has("products") && read_word(node, "products", kProducts);
+    for (const char* kernel : {"attention_i8_prepare", "attention_i8"}) {
+      if (multiplies_codes_) node.use_kernel(kernel);
+    }
   }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
@@ -86,9 +96,12 @@ class Attention : public KernelOp {
     if (layout_ != kQkv) expect_shape(inputs[2], k);
     ferrule_attention_args args = describe(q, k);
     if (has_mask_) read_mask(inputs.back(), &args);
+    if (multiplies_codes_ && (args.bias_head_stride || args.bias_query_stride))
+      misfit("its mask " + inputs.back().shape.text() +
+             " differs by head or query, which int8 products lack");
     Spec result = inputs[0];
     if (layout_ == kQkv) result.shape[2] = heads_ * args.head_size;
-    if (result.shape.count() && !ferrule_attention_scratch(&args, 1))
+    if (result.shape.count() && !scratch_bytes(args, 1))
       misfit("its inputs " + q.text() + ", " + k.text() + " are too large");
     return {result};
   }
@@ -96,7 +109,7 @@ class Attention : public KernelOp {
   size_t scratch(const std::vector<Spec>& inputs, size_t threads) const override {
     const ferrule_attention_args args = describe(inputs[0].shape, inputs[layout_ == kQkv ? 0 : 1].shape);
     const size_t mask = has_mask_ ? mask_bytes(inputs.back(), args.batch) : 0;
-    return mask + ferrule_attention_scratch(&args, threads);
+    return mask + scratch_bytes(args, threads);
   }
 
   void run(const Call& call) const override {
@@ -110,12 +123,22 @@ class Attention : public KernelOp {
     args.values.data = layout_ == kQkv ? args.queries + q_width + kv_width : call.inputs[2].as<float>();
     auto* scratch = static_cast<unsigned char*>(call.scratch);
     if (has_mask_) scratch += place_mask(call, &args);
-    const size_t bytes = ferrule_attention_scratch(&args, ferrule_pool_threads(call.pool));
-    require_ok(ferrule_attention(&args, nullptr, call.pool, scratch, bytes));
+    const size_t bytes = scratch_bytes(args, ferrule_pool_threads(call.pool));
+    auto* attend = takes_codes(args) ? ferrule_attention_i8 : ferrule_attention;
+    require_ok(attend(&args, nullptr, call.pool, scratch, bytes));
   }
 
  private:
   enum Layout { kBshd, kBhsd, kQkv };
+
+  bool takes_codes(const ferrule_attention_args& args) const {
+    return multiplies_codes_ && ferrule_attention_i8_pays(&args, nullptr);
+  }
+
+  size_t scratch_bytes(const ferrule_attention_args& args, size_t threads) const {
+    return takes_codes(args) ? ferrule_attention_i8_scratch(&args, threads)
+                             : ferrule_attention_scratch(&args, threads);
+  }
 
   size_t mask_index() const { return layout_ == kQkv ? 1 : 3; }
 
@@ -232,7 +255,7 @@ class Attention : public KernelOp {
   Layout layout_;
   size_t heads_, kv_heads_;
   float scale_;
-  bool causal_, has_mask_;
+  bool causal_, has_mask_, multiplies_codes_;
 };
 
 }  // namespace

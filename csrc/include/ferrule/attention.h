@@ -67,6 +67,7 @@ typedef struct ferrule_attention_args {
   size_t query_block; /* queries of a prefill unit */
   size_t slices;      /* parts into which decode divides the keys */
   float* partials;    /* decode with several slices: [unit][row][head_size + 2], see below */
+  void* prepared;     /* the codes of attention_i8 */
 } ferrule_attention_args;
 
 typedef void ferrule_attention_fn(const ferrule_attention_args* args, size_t begin, size_t end,

@@ -10,6 +10,7 @@
  * allocates nothing, keeps no state and starts no thread. */
 #include "ferrule/activate.h"
 #include "ferrule/attention.h"
+#include "ferrule/attention_i8.h"
 #include "ferrule/conv.h"
 #include "ferrule/conv_depthwise.h"
 #include "ferrule/conv_depthwise_i8.h"
