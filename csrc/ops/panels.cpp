@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include <algorithm>
+
 #include "ferrule/arena.h"
 #include "ops/run.h"
 
@@ -59,10 +61,9 @@ struct Writer {
   void write_floats() const {
     for (size_t c = 0; c < count; ++c) {
       const float* row = weights.values + (first + c) * layout.depth;
-      for (size_t k = 0; k < layout.depth; ++k) {
-        const size_t at = (k / layout.step * layout.columns + c) * layout.step + k % layout.step;
-        section<float>(0)[at] = row[k];
-      }
+      float* to = section<float>(0) + c * layout.step;
+      for (size_t k = 0; k < layout.depth; k += layout.step, to += layout.columns * layout.step)
+        memcpy(to, row + k, std::min(layout.step, layout.depth - k) * sizeof(float));
     }
   }
 
@@ -71,10 +72,14 @@ struct Writer {
     const auto mask = static_cast<uint8_t>((1u << layout.bits) - 1);
     for (size_t c = 0; c < count; ++c) {
       const auto* row = static_cast<const uint8_t*>(weights.codes) + (first + c) * layout.depth;
-      for (size_t k = 0; k < layout.depth; ++k) {
-        const size_t step = k / layout.step;
-        const size_t at = (step / per_byte * layout.columns + c) * layout.step + k % layout.step;
-        panel[at] = static_cast<uint8_t>(panel[at] | (row[k] & mask) << (step % per_byte * layout.bits));
+      uint8_t* to = panel + c * layout.step;
+      for (size_t k = 0, part = 0; k < layout.depth; k += layout.step) {
+        const size_t codes = std::min(layout.step, layout.depth - k);
+        for (size_t i = 0; i < codes; ++i)
+          to[i] = static_cast<uint8_t>(to[i] | (row[k + i] & mask) << (part * layout.bits));
+        if (++part < per_byte) continue;
+        part = 0;
+        to += layout.columns * layout.step;
       }
     }
   }
@@ -108,9 +113,11 @@ struct Writer {
       const float* scales = weights.scales + n * groups;
       double scaled = 0;
       int32_t plain = 0;
-      for (size_t k = 0; k < layout.depth; ++k) {
-        plain += row[k];
-        scaled += static_cast<double>(scales[k / group]) * row[k];
+      for (size_t g = 0, k = 0; k < layout.depth; ++g) {
+        int32_t sum = 0;
+        for (const size_t end = std::min(k + group, layout.depth); k < end; ++k) sum += row[k];
+        plain += sum;
+        scaled += static_cast<double>(scales[g]) * sum;
       }
       section<float>(layout.scales)[c] = layout.groups ? 1 : scales[0];
       if (layout.groups)
