@@ -172,14 +172,18 @@ class Preparer:
         shutil.copy(float_folder / PROGRAM, folder)
 
     def _litert_static(self, dtype: str, folder: Path) -> None:
-        """LiteRT's quantizer: int8 weights and activations, ranges found on calibration data."""
+        """LiteRT's quantizer: int8 weights and activations, ranges found on calibration data; float32 at both ends."""
         from ai_edge_quantizer import Quantizer, recipe
+        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+        from ai_edge_quantizer.qtyping import TFLOperationName
 
         for length in self.case.lengths:
             float_folder = self._float("litert") / str(length)
             made = folder / str(length)
             made.mkdir()
             quantizer = Quantizer(str(float_folder / "model.tflite"), recipe.static_wi8_ai8())
+            for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+                quantizer.update_quantization_recipe(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
             ranges = quantizer.calibrate({"forward": list(self._calibration())})
             quantizer.quantize(ranges).export_model(str(made / "model.tflite"))
             shutil.copy(float_folder / PROGRAM, made)
