@@ -48,7 +48,7 @@ class Worker:
         return {"load_ms": 1e3 * (self.load_s + opened - start), "first_ms": 1e3 * (first - opened)}
 
     def open_texts(self) -> dict[str, Any]:
-        """Bind all proof inputs, which run one after another, at their own lengths or, static, at the next of the case."""
+        """Bind all proof inputs, one after another, at their own lengths or, static, at the next of the case."""
         bodies = []
         for row in read_arrays(self.root / "texts.npz"):
             length = max(array.shape[1] for array in row.values())
