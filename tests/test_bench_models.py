@@ -12,6 +12,7 @@ import pytest
 
 import ferrule
 from ferrule.cli import main
+from ferrule.recipe import load_recipe
 from ferrule.runtime.bench.models.case import CASES, PEERS, package_of
 from ferrule.runtime.bench.models.inputs import fit_length, read_arrays, take_proofs, write_arrays
 
@@ -31,7 +32,7 @@ def test_every_case_names_known_peers_and_recipes() -> None:
         assert case.lengths and set(case.recipes) <= set(case.peers)
         assert {package_of(way) for ways in case.peers.values() for way in ways} <= set(PEERS)
         for recipe in {**case.recipes, **case.further}.values():
-            assert ferrule.load_recipe(recipe).steps or recipe == "fp"
+            assert load_recipe(recipe).steps or recipe == "fp"
         assert all(dtype.partition(" ")[0] in case.peers for dtype in case.further)
 
 

@@ -57,7 +57,7 @@ def test_layers_that_read_one_tensor_get_one_range() -> None:
     module = Shared()
     model = as_model(module.eval(), (torch.randn(2, 8),))
     data = [{"x": torch.randn(2, 8)} for _ in range(20)]
-    ranges = observe_ranges(model, data, Choice(), "minmax", 100)
+    ranges = observe_ranges(model, data, Choice(), "minmax", 100, lambda module: isinstance(module, nn.Linear))
     assert ranges[id(module.q)][0] == ranges[id(module.k)][0] != ranges[id(module.out)][0]
     seen = torch.cat([d["x"] for d in data])
     assert ranges[id(module.q)][0] == Range.between(float(seen.min()), float(seen.max()))
