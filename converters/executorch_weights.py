@@ -74,13 +74,12 @@ _PLAIN = {"aten.linear.default": "linear", "aten.embedding.default": "embedding"
 
 
 def _expected_site(site: CodedSite) -> Iterator[_Expected]:
-    from ferrule.codec import Affine, decode
-    from ferrule.runtime.torch_ops import pack_indices
+    from ferrule.codec import Affine, decode, pack_codes
 
     weight, codec = site.codec.codes.numel(), fit_kernels(site).codec
     if not isinstance(codec, Affine):  # held by our kernel, or decoded
         if codec.bits in (2, 4):
-            yield _Expected(site.kind, weight, _digest(pack_indices(codec.codes, codec.bits)))
+            yield _Expected(site.kind, weight, _digest(pack_codes(codec.codes, codec.bits)))
         yield _Expected(site.kind, 0, _digest(codec.table))
         yield _Expected(site.kind, 0, _digest(codec.scales))
     elif codec.bits == 4 and site.kind == "linear":

@@ -47,7 +47,8 @@ def kernel_layer(site: CodedSite, notes: dict[str, None]) -> nn.Module | None:
 def _lookup_linear(site: CodedSite, codec: Lookup) -> nn.Module:
     import torch
 
-    from ferrule.runtime.torch_ops import digest_weights, pack_indices
+    from ferrule.codec import pack_codes
+    from ferrule.runtime.torch_ops import digest_weights
 
     class LookupLinear(torch.nn.Module):
         codes: Tensor
@@ -57,7 +58,7 @@ def _lookup_linear(site: CodedSite, codec: Lookup) -> nn.Module:
 
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("codes", pack_indices(codec.codes, codec.bits))
+            self.register_buffer("codes", pack_codes(codec.codes, codec.bits))
             self.register_buffer("scales", codec.scales.view(-1).clone())
             self.register_buffer("table", codec.table.clone())
             self.register_buffer("bias", site.bias)

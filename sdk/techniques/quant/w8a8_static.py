@@ -7,12 +7,12 @@ lesser error, by a percentile or by the least squared error over a histogram (as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ferrule.errors import InputError
 from ferrule.model import Model
+from ferrule.techniques.static_ranges import StaticOptions as Options
+from ferrule.techniques.static_ranges import require_data
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,26 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "code_weights"]
 
 
-@dataclass(frozen=True)
-class Options:
-    """method: how a range is clipped, `mse`, `percentile` or `minmax` (not at all). percentile: kept on either side.
-
-    layers, skip: globs of layer names to code, to leave in float.
-    """
-
-    method: str = "mse"
-    percentile: float = 99.99
-    layers: tuple[str, ...] = ("*",)
-    skip: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.method not in ("mse", "percentile", "minmax"):
-            raise ValueError(f"method is {self.method!r}; allowed: mse, percentile, minmax")
-        if not 50 < self.percentile <= 100:
-            raise ValueError(f"percentile is {self.percentile}; allowed: above 50, up to 100")
-
-
-def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]] | None = None) -> Model:
+def code_weights(model: Model, options: Options, data: Sequence[Mapping[str, Tensor]] | None = None) -> Model:
     """Code every linear layer as Affine(8 bits, per channel) with static activations.
 
     Raises InputError FER-INP-010 without calibration data.
@@ -50,12 +31,9 @@ def code_weights(model: Model, options: Options, data: list[Mapping[str, Tensor]
     from ferrule.techniques.quant.attention import split_attention
     from ferrule.techniques.quant.layers import Choice, code_linears, linear_weight
 
-    if not data:
-        raise InputError(
-            "FER-INP-010",
-            "Technique 'w8a8-static' chooses ranges on calibration data, and there are none.",
-            "Give --calibrate FILE (some hundred typical inputs), or use w8a8, which needs none.",
-        )
+    data = require_data(
+        "w8a8-static", data, "Give --calibrate FILE (some hundred typical inputs), or use w8a8, which needs none."
+    )
     choice = Choice(options.layers, options.skip)
     model = split_attention(model, choice)
     return code_linears(

@@ -37,19 +37,8 @@ def merge_by_plain_ops(
     return merge_padded(x, sizes, matching, counts, left)
 
 
-@torch.library.custom_op("ferrule::merge_tokens", mutates_args=())
-def merge_tokens(
-    x: Tensor,
-    keys: Tensor,
-    sizes: Tensor | None,
-    counts: Tensor | None,
-    mean: Tensor,
-    positions: Tensor,
-    protected: int,
-    left: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`merge_by_plain_ops` as one op."""
-    return merge_by_plain_ops(x, keys, sizes, counts, mean, positions, protected, left)
+merge_tokens = torch.library.custom_op("ferrule::merge_tokens", merge_by_plain_ops, mutates_args=())
+"""`merge_by_plain_ops` as one op."""
 
 
 @merge_tokens.register_fake
