@@ -39,6 +39,7 @@ struct Plan {
   size_t element;  // bytes of an element of the rows
   bool quantizes, by_pixel;
   bool direct;  // the rows of the product are the pixels as they lie
+  bool flat;    // they would be, were the codes of the other signedness
   size_t code_stride, code_rows, code_width;
   size_t row_stride;                                   // bytes
   size_t block, blocks;                                // rows; of an image
@@ -168,7 +169,9 @@ ferrule_status make_plan(const ferrule_conv_args& args, size_t threads, Plan* pl
   const bool whole = layout.padded == plan->group_channels || (plan->quantizes && args.groups == 1);
   plan->direct = as_they_lie && (plan->element == sizeof(float) ||
                                  (whole && (plan->quantizes || args.input_kind == layout.input)));
-  plan->row_stride = ferrule::ops::choose_row_stride(layout.padded * plan->element);
+  plan->flat = as_they_lie && whole && !plan->direct && args.input_stride == layout.padded;
+  plan->row_stride =
+      plan->flat ? layout.padded : ferrule::ops::choose_row_stride(layout.padded * plan->element);
   choose_blocks(threads, args, plan);
   return divide_scratch(threads, plan) ? FERRULE_OK : FERRULE_TOO_LARGE;
 }
@@ -230,6 +233,7 @@ void take_ranges(const Task& task, size_t image, size_t first, uint8_t* worker, 
   gemm->input_scales = scales;
   gemm->input_zeros = zeros;
   if (!plan.by_pixel) {
+    gemm->uniform = 1;
     float scale = 0;
     int32_t zero = 0;
     find_range(task, image, &scale, &zero);
@@ -241,6 +245,8 @@ void take_ranges(const Task& task, size_t image, size_t first, uint8_t* worker, 
   if (plan.direct) {
     gemm->input_scales = pixel_scales + image * plan.outputs + first;
     gemm->input_zeros = pixel_zeros + image * plan.outputs + first;
+    gemm->uniform = plan.layer.spec.input == FERRULE_INPUT_I8_STATIC &&
+                    ferrule::ops::all_equal(gemm->input_scales, gemm->m);
     return;
   }
   for (size_t r = 0; r < gemm->m; ++r) {
@@ -251,6 +257,16 @@ void take_ranges(const Task& task, size_t image, size_t first, uint8_t* worker, 
     scales[r] = inside ? pixel_scales[pixel] : 1;
     zeros[r] = inside ? pixel_zeros[pixel] : 0;
   }
+}
+
+// Neighbouring pixels, whose codes get the other signedness.
+void flip_pixels(const Task& task, size_t image, size_t first, uint8_t* worker, ferrule_gemm_args* gemm) {
+  const Plan& plan = *task.plan;
+  const size_t width = plan.row_stride, bytes = gemm->m * width;
+  const auto* input = static_cast<const uint8_t*>(task.args->input) + (image * plan.outputs + first) * width;
+  for (size_t i = 0; i < bytes; ++i) worker[i] = input[i] ^ 0x80;
+  gemm->input = worker;
+  gemm->input_stride = width;
 }
 
 void gather_rows(const Task& task, size_t image, size_t first, size_t group, uint8_t* worker,
@@ -306,6 +322,8 @@ void run_task(void* opaque, size_t index, size_t thread) {
   gemm.output_stride = args.output_stride;
   if (plan.direct)
     take_pixels(task, image, first, group, &gemm);
+  else if (plan.flat)
+    flip_pixels(task, image, first, worker, &gemm);
   else
     gather_rows(task, image, first, group, worker, &gemm);
   if (plan.element == 1) take_ranges(task, image, first, worker, &gemm);

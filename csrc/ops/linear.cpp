@@ -101,7 +101,9 @@ ferrule_status quantize(const ferrule_linear_args& args, const Packed& packed, c
   gemm->input_stride = rows.codes_stride;
   gemm->input_scales = rows.scales;
   gemm->input_zeros = rows.zeros;
-  return ferrule_quantize_rows(&rows, packed.header->isa, pool);
+  const ferrule_status status = ferrule_quantize_rows(&rows, packed.header->isa, pool);
+  gemm->uniform = !status && rows.range_scale != 0 && ferrule::ops::all_equal(gemm->input_scales, args.m);
+  return status;
 }
 
 // Tasks are blocks of rows times parts of the panels.

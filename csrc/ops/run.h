@@ -27,6 +27,13 @@ inline bool fits(size_t a, size_t b, size_t size) {
          product <= PTRDIFF_MAX;
 }
 
+// Whether no value differs from the first, or is NaN.
+inline bool all_equal(const float* values, size_t count) {
+  bool equal = true;
+  for (size_t i = 0; i < count; ++i) equal &= values[i] == values[0];
+  return equal;
+}
+
 // Where part `index` of `parts` parts of nearly equal size of [0, units) begins.
 inline size_t part_begin(size_t units, size_t parts, size_t index) {
   const size_t rest = units % parts;

@@ -89,6 +89,7 @@ typedef struct ferrule_gemm_args {
   size_t input_stride;        /* elements from row to row */
   const float* input_scales;  /* [m]; NULL for float inputs */
   const int32_t* input_zeros; /* [m]; NULL for float inputs */
+  int uniform;                /* other than 0: scales and zeros of all rows are those of the first */
   const void* packed;         /* panels */
   void* output;               /* float32, or int8 where the epilogue requantizes */
   size_t output_stride;       /* elements from row to row */

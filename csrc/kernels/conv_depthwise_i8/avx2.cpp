@@ -65,14 +65,15 @@ inline void store_quads(char* at, const uint8_t* const sources[4], size_t count,
 
 inline __m256i round_codes(F32 y, F32 highest) { return _mm256_cvtps_epi32(min(highest, y)); }
 
-inline void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], int lowest, size_t outputs,
+inline void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], Bounds bounds, size_t outputs,
                         size_t count) {
-  const F32 top = splat(127);
-  const __m256i low = _mm256_packs_epi32(round_codes(y[0], top), round_codes(y[1], top));
-  const __m256i high = _mm256_packs_epi32(round_codes(y[2], top), round_codes(y[3], top));
+  const __m256i low =
+      _mm256_packs_epi32(round_codes(y[0], bounds.highest), round_codes(y[1], bounds.highest));
+  const __m256i high =
+      _mm256_packs_epi32(round_codes(y[2], bounds.highest), round_codes(y[3], bounds.highest));
   const __m256i places = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   const __m256i codes = _mm256_max_epi8(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), places),
-                                        _mm256_set1_epi8(static_cast<char>(lowest)));
+                                        _mm256_set1_epi8(static_cast<char>(bounds.lowest)));
   char bytes[32];
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), codes);
   for (size_t t = 0; t < 4 && t < outputs; ++t) {

@@ -50,13 +50,14 @@ inline void store_quads(char* at, const uint8_t* const sources[4], size_t count,
 
 inline __m512i round_codes(F32 y, F32 highest) { return _mm512_cvtps_epi32(min(highest, y)); }
 
-inline void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], int lowest, size_t outputs,
+inline void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], Bounds bounds, size_t outputs,
                         size_t count) {
-  const F32 top = splat(127);
-  const __m512i low = _mm512_packs_epi32(round_codes(y[0], top), round_codes(y[1], top));
-  const __m512i high = _mm512_packs_epi32(round_codes(y[2], top), round_codes(y[3], top));
-  const __m512i codes =
-      _mm512_max_epi8(transpose(_mm512_packs_epi16(low, high)), _mm512_set1_epi8(static_cast<char>(lowest)));
+  const __m512i low =
+      _mm512_packs_epi32(round_codes(y[0], bounds.highest), round_codes(y[1], bounds.highest));
+  const __m512i high =
+      _mm512_packs_epi32(round_codes(y[2], bounds.highest), round_codes(y[3], bounds.highest));
+  const __m512i codes = _mm512_max_epi8(transpose(_mm512_packs_epi16(low, high)),
+                                        _mm512_set1_epi8(static_cast<char>(bounds.lowest)));
   const __mmask16 mask = first_lanes(count);
   _mm_mask_storeu_epi8(output, mask, _mm512_castsi512_si128(codes));
   if (outputs > 1) _mm_mask_storeu_epi8(output + stride, mask, _mm512_extracti32x4_epi32(codes, 1));

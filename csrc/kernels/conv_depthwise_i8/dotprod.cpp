@@ -47,13 +47,14 @@ inline void store_quads(char* at, const uint8_t* const sources[4], size_t count,
 
 inline int16x4_t round_codes(F32 y, F32 highest) { return vqmovn_s32(vcvtnq_s32_f32(min(highest, y))); }
 
-inline void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], int lowest, size_t outputs,
+inline void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], Bounds bounds, size_t outputs,
                         size_t count) {
-  const F32 top = splat(127);
-  const int8x8_t low = vqmovn_s16(vcombine_s16(round_codes(y[0], top), round_codes(y[1], top)));
-  const int8x8_t high = vqmovn_s16(vcombine_s16(round_codes(y[2], top), round_codes(y[3], top)));
+  const int8x8_t low =
+      vqmovn_s16(vcombine_s16(round_codes(y[0], bounds.highest), round_codes(y[1], bounds.highest)));
+  const int8x8_t high =
+      vqmovn_s16(vcombine_s16(round_codes(y[2], bounds.highest), round_codes(y[3], bounds.highest)));
   int8_t bytes[16];
-  vst1q_s8(bytes, vmaxq_s8(vcombine_s8(low, high), vdupq_n_s8(static_cast<int8_t>(lowest))));
+  vst1q_s8(bytes, vmaxq_s8(vcombine_s8(low, high), vdupq_n_s8(static_cast<int8_t>(bounds.lowest))));
   for (size_t t = 0; t < 4 && t < outputs; ++t) {
     if (count == kLanes)
       memcpy(output + t * stride, bytes + t * kLanes, kLanes);

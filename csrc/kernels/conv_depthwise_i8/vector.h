@@ -10,10 +10,10 @@
 //   void store_quads(char* at, const uint8_t* const sources[4], size_t count, uint8_t flip)
 //                 interleaves 4 * kLanes channels of four inputs, of which `count` exist, after exclusive or
 //                 with `flip`
-//   I32 dot(I32 sums, Quads, Taps), I32 multiply(I32, I32), I32 splat_i32(int32_t), I32 load_i32(const
-//   int32_t*) F32 to_float(I32) void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], int
-//   lowest, size_t outputs, size_t count)
-//                 rounds, saturates, raises to `lowest`, and writes `count` channels of `outputs` pixels
+//   I32 dot(I32 sums, Quads, Taps), I32 multiply(I32, I32), I32 splat_i32(int32_t)
+//   I32 load_i32(const int32_t*), F32 to_float(I32)
+//   void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], Bounds, size_t outputs, size_t count)
+//                 rounds, saturates, bounds, and writes `count` channels of `outputs` pixels
 
 namespace {
 
@@ -107,7 +107,7 @@ __attribute__((noinline)) void finish_tile(const Strip& strip, const float* valu
       const F32 zero = splat(static_cast<float>(epilogue.output_zero));
       const F32 codes[4] = {add(round_even(div(y, splat(epilogue.output_scale))), zero), zero, zero, zero};
       store_codes(static_cast<int8_t*>(args.output) + pixel * args.output_stride + c, args.output_stride,
-                  codes, -128, 1, count);
+                  codes, {-128, splat(127)}, 1, count);
     }
   }
 }
@@ -153,7 +153,7 @@ void convolve_tile(const Strip& strip, size_t x, size_t v) {
   const float* scales = reinterpret_cast<const float*>(strip.packed + layout.scales) + c;
   const float* bias = reinterpret_cast<const float*>(strip.packed + layout.bias) + c;
   F32 factor = mul(load(scales), splat(args.input_scale)), offset = load(bias);
-  if (epilogue.output_scale == 0 || epilogue.residual || epilogue.activation > FERRULE_ACTIVATION_RELU) {
+  if (epilogue.output_scale == 0 || epilogue.residual || !is_bounds(epilogue.activation)) {
     float values[kRows * kTile * kLanes];
 #pragma GCC unroll 2
     for (size_t r = 0; r < kRows; ++r) {
@@ -168,7 +168,7 @@ void convolve_tile(const Strip& strip, size_t x, size_t v) {
   const F32 inverse = splat(1 / epilogue.output_scale);
   factor = mul(factor, inverse);
   offset = fma(offset, inverse, splat(static_cast<float>(epilogue.output_zero)));
-  const int lowest = epilogue.activation == FERRULE_ACTIVATION_RELU ? epilogue.output_zero : -128;
+  const Bounds bounds = bound_codes(epilogue);
 #pragma GCC unroll 2
   for (size_t r = 0; r < kRows; ++r) {
     const size_t pixel = (strip.row + r) * window.out_width + strip.x + x;
@@ -179,7 +179,7 @@ void convolve_tile(const Strip& strip, size_t x, size_t v) {
       F32 y[4];
 #pragma GCC unroll 4
       for (size_t i = 0; i < 4; ++i) y[i] = fma(to_float(sums[r][t + i]), factor, offset);
-      store_codes(output + t * args.output_stride, args.output_stride, y, lowest, strip.outputs - x - t,
+      store_codes(output + t * args.output_stride, args.output_stride, y, bounds, strip.outputs - x - t,
                   count);
     }
   }

@@ -48,9 +48,8 @@ inline void load_group_scales(const Panel& panel, size_t group, int shift, F32 (
 void finish_rows(const ferrule_gemm_args& args, const Panel& panel, size_t row, size_t rows,
                  const RowValues* values) {
   const F32 left = load(panel.bias), right = load(panel.bias + kLanes);
-  const ferrule_epilogue& epilogue = args.epilogue;
-  if (epilogue.activation == FERRULE_ACTIVATION_NONE && !epilogue.residual && epilogue.output_scale == 0 &&
-      panel.count == kColumns) {
+  if (args.epilogue.activation == FERRULE_ACTIVATION_NONE && !args.epilogue.residual &&
+      args.epilogue.output_scale == 0 && panel.count == kColumns) {
     float* output = static_cast<float*>(args.output) + row * args.output_stride + panel.first;
     for (size_t r = 0; r < rows; ++r, output += args.output_stride) {
       store(output, add(values[r].half[0], left));
@@ -58,11 +57,13 @@ void finish_rows(const ferrule_gemm_args& args, const Panel& panel, size_t row, 
     }
     return;
   }
+  const Epilogue epilogue(args.epilogue);
   for (size_t r = 0; r < rows; ++r) {
     const size_t first = panel.count < kLanes ? panel.count : kLanes;
-    finish(args, row + r, panel.first, first, add(values[r].half[0], left));
+    finish(args, epilogue, row + r, panel.first, first, add(values[r].half[0], left));
     if (panel.count > kLanes)
-      finish(args, row + r, panel.first + kLanes, panel.count - kLanes, add(values[r].half[1], right));
+      finish(args, epilogue, row + r, panel.first + kLanes, panel.count - kLanes,
+             add(values[r].half[1], right));
   }
 }
 

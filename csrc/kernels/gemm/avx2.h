@@ -182,6 +182,7 @@ TileFn* choose_tile(size_t rows, bool grouped) {
 void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first, size_t rows,
                  const void* sums, int32_t code_scale) {
   const F32 unit = splat(1 / static_cast<float>(code_scale));
+  const Epilogue epilogue(args.epilogue);
   for (size_t column = 0; column < panel.count; column += kLanes) {
     const size_t count = panel.count - column < kLanes ? panel.count - column : kLanes;
     const F32 scales = mul(load(panel.scales + column), unit), bias = load(panel.bias + column);
@@ -199,7 +200,7 @@ void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first
         y = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_castps_si256(products), correction));
       }
       y = fma(y, mul(scales, splat(args.input_scales[first + r])), bias);
-      finish(args, first + r, panel.first + column, count, y);
+      finish(args, epilogue, first + r, panel.first + column, count, y);
     }
   }
 }

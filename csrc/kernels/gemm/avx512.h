@@ -7,7 +7,6 @@
 #ifndef FERRULE_KERNELS_GEMM_AVX512_H
 #define FERRULE_KERNELS_GEMM_AVX512_H
 
-#include <math.h>
 #include <string.h>
 
 #include "kernels/declarations.h"
@@ -66,6 +65,7 @@ struct Tile {
   size_t stride;
   const uint8_t* codes;
   const Panel* panel;
+  const __m512i* start;       // of the sums, unless there are groups
   const float* group_scales;  // of whole codes that were nibbles, widened; else read from the panel
   size_t blocks;
   size_t group_blocks;   // of a group; 0 where there are none
@@ -114,75 +114,84 @@ inline F32 widen_bfloat16(const uint16_t* p) {
 template <int Rows>
 constexpr int kSets = Rows <= 4 ? 2 : 1;
 
-template <int Rows>
+// `Vectors` of columns: one where no more than 16 columns of a panel exist.
+template <int Rows, int Vectors>
 struct TileSums {
-  __m512i at[kSets<Rows>][Rows][2];
+  __m512i at[kSets<Rows>][Rows][Vectors];
 };
 
 // The products of `Blocks` blocks.
-template <int Rows, int Blocks, typename Codes>
-__attribute__((always_inline)) inline void add_blocks(TileSums<Rows>& sums, const Codes& codes,
+template <int Rows, int Vectors, int Blocks, typename Codes>
+__attribute__((always_inline)) inline void add_blocks(TileSums<Rows, Vectors>& sums, const Codes& codes,
                                                       const Place<Rows>& place) {
 #pragma GCC unroll 2
   for (int block = 0; block < Blocks; ++block) {
     const uint8_t* bytes = place.codes + kBlockBytes * static_cast<size_t>(block);
-    const __m512i first = _mm512_load_si512(bytes), second = _mm512_load_si512(bytes + 64);
+    __m512i packed[Vectors], weights[Vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) packed[v] = _mm512_load_si512(bytes + 64 * static_cast<size_t>(v));
 #pragma GCC unroll 4
     for (int step = 0; step < Codes::kSteps; ++step) {
       const int at = block * Codes::kSteps + step, set = at % kSets<Rows>;
-      const __m512i left = codes.unpack(first, 0, step), right = codes.unpack(second, 1, step);
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) weights[v] = codes.unpack(packed[v], v, step);
 #pragma GCC unroll 14
       for (int r = 0; r < Rows; ++r) {
         const __m512i input =
             broadcast_codes(place.inputs[r / 3] + static_cast<size_t>(r % 3) * place.stride + 4 * at);
-        sums.at[set][r][0] = dot_codes(sums.at[set][r][0], input, left);
-        sums.at[set][r][1] = dot_codes(sums.at[set][r][1], input, right);
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v)
+          sums.at[set][r][v] = dot_codes(sums.at[set][r][v], input, weights[v]);
       }
     }
   }
 }
 
-template <int Rows, typename Codes>
-__attribute__((always_inline)) inline void add_run(TileSums<Rows>& sums, const Codes& codes, size_t blocks,
-                                                   Place<Rows>& place) {
+template <int Rows, int Vectors, typename Codes>
+__attribute__((always_inline)) inline void add_run(TileSums<Rows, Vectors>& sums, const Codes& codes,
+                                                   size_t blocks, Place<Rows>& place) {
   constexpr int kRound = Codes::kSteps == 1 ? 2 : 1;
   for (; blocks >= kRound; blocks -= kRound) {
-    add_blocks<Rows, kRound>(sums, codes, place);
+    add_blocks<Rows, Vectors, kRound>(sums, codes, place);
     place.advance(kRound, Codes::kSteps);
   }
   if (kRound > 1 && blocks > 0) {
-    add_blocks<Rows, 1>(sums, codes, place);
+    add_blocks<Rows, Vectors, 1>(sums, codes, place);
     place.advance(1, Codes::kSteps);
   }
 }
 
-template <int Rows>
-__attribute__((always_inline)) inline void clear(TileSums<Rows>& sums) {
+template <int Rows, int Vectors>
+__attribute__((always_inline)) inline void begin(TileSums<Rows, Vectors>& sums, const __m512i* start) {
 #pragma GCC unroll 2
   for (int set = 0; set < kSets<Rows>; ++set) {
 #pragma GCC unroll 14
-    for (int r = 0; r < Rows; ++r) sums.at[set][r][0] = sums.at[set][r][1] = _mm512_setzero_si512();
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v)
+        sums.at[set][r][v] = set || !start ? _mm512_setzero_si512() : start[v];
+    }
   }
 }
 
-template <int Rows>
-__attribute__((always_inline)) inline __m512i total(const TileSums<Rows>& sums, int r, int vector) {
-  const __m512i first = sums.at[0][r][vector];
-  return kSets<Rows> == 1 ? first : _mm512_add_epi32(first, sums.at[kSets<Rows> - 1][r][vector]);
+template <int Rows, int Vectors>
+__attribute__((always_inline)) inline __m512i total(const TileSums<Rows, Vectors>& sums, int r, int v) {
+  const __m512i first = sums.at[0][r][v];
+  return kSets<Rows> == 1 ? first : _mm512_add_epi32(first, sums.at[kSets<Rows> - 1][r][v]);
 }
 
-template <int Rows, typename Codes>
+template <int Rows, int Vectors, typename Codes>
 void multiply_tile(const Tile& tile) {
   const Codes codes(*tile.panel);
   Place<Rows> place(tile);
-  TileSums<Rows> sums;
-  clear(sums);
-  add_run<Rows>(sums, codes, tile.blocks, place);
+  TileSums<Rows, Vectors> sums;
+  begin(sums, tile.start);
+  add_run(sums, codes, tile.blocks, place);
 #pragma GCC unroll 14
   for (int r = 0; r < Rows; ++r) {
     auto* row = static_cast<int32_t*>(tile.sums) + static_cast<size_t>(r) * kColumns;
-    _mm512_store_si512(row, total(sums, r, 0));
-    _mm512_store_si512(row + 16, total(sums, r, 1));
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) _mm512_store_si512(row + 16 * v, total(sums, r, v));
   }
 }
 
@@ -198,9 +207,9 @@ void multiply_grouped_tile(const Tile& tile) {
   for (size_t i = 0; i < Rows * kColumns; i += kLanes) store(totals + i, zeros());
   for (size_t left = tile.blocks; left > 0;) {
     const size_t blocks = left < tile.group_blocks ? left : tile.group_blocks;
-    TileSums<Rows> sums;
-    clear(sums);
-    add_run<Rows>(sums, codes, blocks, place);
+    TileSums<Rows, 2> sums;
+    begin(sums, nullptr);
+    add_run(sums, codes, blocks, place);
     const F32 first = Codes::kSteps == 1 ? load(wide) : widen_bfloat16(narrow);
     const F32 second = Codes::kSteps == 1 ? load(wide + 16) : widen_bfloat16(narrow + 16);
     // Else GCC keeps the totals of all groups in registers that there are not, and so twice in memory.
@@ -219,91 +228,189 @@ void multiply_grouped_tile(const Tile& tile) {
 
 using TileFn = void(const Tile&);
 
+template <int Vectors, typename Codes>
+constexpr TileFn* kTiles[] = {
+    multiply_tile<1, Vectors, Codes>,  multiply_tile<2, Vectors, Codes>,  multiply_tile<3, Vectors, Codes>,
+    multiply_tile<4, Vectors, Codes>,  multiply_tile<5, Vectors, Codes>,  multiply_tile<6, Vectors, Codes>,
+    multiply_tile<7, Vectors, Codes>,  multiply_tile<8, Vectors, Codes>,  multiply_tile<9, Vectors, Codes>,
+    multiply_tile<10, Vectors, Codes>, multiply_tile<11, Vectors, Codes>, multiply_tile<12, Vectors, Codes>,
+    multiply_tile<13, Vectors, Codes>, multiply_tile<14, Vectors, Codes>};
+
 template <typename Codes>
-TileFn* choose_tile(size_t rows, bool grouped) {
-  static constexpr TileFn* kPlain[] = {
-      multiply_tile<1, Codes>,  multiply_tile<2, Codes>,  multiply_tile<3, Codes>,  multiply_tile<4, Codes>,
-      multiply_tile<5, Codes>,  multiply_tile<6, Codes>,  multiply_tile<7, Codes>,  multiply_tile<8, Codes>,
-      multiply_tile<9, Codes>,  multiply_tile<10, Codes>, multiply_tile<11, Codes>, multiply_tile<12, Codes>,
-      multiply_tile<13, Codes>, multiply_tile<14, Codes>};
-  static constexpr TileFn* kGrouped[] = {
-      multiply_grouped_tile<1, Codes>,  multiply_grouped_tile<2, Codes>,  multiply_grouped_tile<3, Codes>,
-      multiply_grouped_tile<4, Codes>,  multiply_grouped_tile<5, Codes>,  multiply_grouped_tile<6, Codes>,
-      multiply_grouped_tile<7, Codes>,  multiply_grouped_tile<8, Codes>,  multiply_grouped_tile<9, Codes>,
-      multiply_grouped_tile<10, Codes>, multiply_grouped_tile<11, Codes>, multiply_grouped_tile<12, Codes>,
-      multiply_grouped_tile<13, Codes>, multiply_grouped_tile<14, Codes>};
-  return (grouped ? kGrouped : kPlain)[rows - 1];
+constexpr TileFn* kGroupedTiles[] = {
+    multiply_grouped_tile<1, Codes>,  multiply_grouped_tile<2, Codes>,  multiply_grouped_tile<3, Codes>,
+    multiply_grouped_tile<4, Codes>,  multiply_grouped_tile<5, Codes>,  multiply_grouped_tile<6, Codes>,
+    multiply_grouped_tile<7, Codes>,  multiply_grouped_tile<8, Codes>,  multiply_grouped_tile<9, Codes>,
+    multiply_grouped_tile<10, Codes>, multiply_grouped_tile<11, Codes>, multiply_grouped_tile<12, Codes>,
+    multiply_grouped_tile<13, Codes>, multiply_grouped_tile<14, Codes>};
+
+// The tile of so many rows, over those columns of a panel that exist.
+template <typename Codes>
+TileFn* choose_tile(size_t rows, const Panel& panel, bool grouped) {
+  if (grouped) return kGroupedTiles<Codes>[rows - 1];
+  // Codes that are unpacked on the way have tiles of one width: they are bound by the memory.
+  if constexpr (Codes::kSteps == 1) {
+    if (panel.count <= kLanes) return kTiles<1, Codes>[rows - 1];
+  }
+  return kTiles<2, Codes>[rows - 1];
 }
+
+// What is the same for all tiles of a panel. Where all rows have one scale and zero point (`folded`), sums
+// start with what the zero point takes off, and what follows them is one product and one sum for each column;
+// also for codes, if their activation is a bound.
+struct Ending {
+  Ending(const ferrule_gemm_args& args, const Panel& panel, int32_t scale)
+      : epilogue(args.epilogue),
+        code_scale(scale),
+        folded(args.uniform && !args.layout.groups),
+        to_codes(folded && epilogue.bounds && !args.epilogue.residual && args.epilogue.output_scale != 0),
+        bounds(bound_codes(args.epilogue)) {
+    for (size_t v = 0; v < 2; ++v) {
+      const float unit = (folded ? args.input_scales[0] : 1) / static_cast<float>(code_scale);
+      factor[v] = mul(load(panel.scales + kLanes * v), splat(unit));
+      offset[v] = load(panel.bias + kLanes * v);
+      if (to_codes) {
+        factor[v] = mul(factor[v], epilogue.inverse);
+        offset[v] = fma(offset[v], epilogue.inverse, epilogue.zero);
+      }
+      const __m512i columns = _mm512_load_si512(static_cast<const int32_t*>(panel.sums) + kLanes * v);
+      column_sums[v] = _mm512_mullo_epi32(columns, _mm512_set1_epi32(code_scale));
+      start[v] = folded ? _mm512_mullo_epi32(column_sums[v], _mm512_set1_epi32(-args.input_zeros[0]))
+                        : _mm512_setzero_si512();
+    }
+  }
+
+  Epilogue epilogue;
+  int32_t code_scale;
+  bool folded, to_codes;
+  Bounds bounds;
+  F32 factor[2], offset[2];
+  __m512i column_sums[2];  // no sums of groups
+  __m512i start[2];
+};
+
+// Rows of a tile from the sums on.
+struct TileRows {
+  size_t first, count;
+  const void* sums;
+
+  __m512i products(size_t r, size_t column) const {
+    return _mm512_load_si512(static_cast<const int32_t*>(sums) + r * kColumns + column);
+  }
+};
 
 // The sums of up to 16 columns of one tile as products of floats, bias added, each given to write(row, y).
 template <typename Write>
-__attribute__((always_inline)) inline void scale_sums(const ferrule_gemm_args& args, const Panel& panel,
-                                                      size_t first, size_t rows, size_t column,
-                                                      const void* sums, int32_t code_scale, Write write) {
-  const F32 scales = mul(load(panel.scales + column), splat(1 / static_cast<float>(code_scale)));
-  const F32 bias = load(panel.bias + column);
-  const __m512i column_sums = _mm512_mullo_epi32(
-      _mm512_load_si512(static_cast<const int32_t*>(panel.sums) + column), _mm512_set1_epi32(code_scale));
-  for (size_t r = 0; r < rows; ++r) {
+__attribute__((always_inline)) inline void scale_sums(const ferrule_gemm_args& args, const Ending& ending,
+                                                      const TileRows& rows, size_t column, Write write) {
+  const size_t v = column / kLanes;
+  const F32 factor = ending.factor[v], offset = ending.offset[v];
+  for (size_t r = 0; r < rows.count; ++r) {
+    const size_t row = rows.first + r;
     const __m512i correction =
-        _mm512_mullo_epi32(column_sums, _mm512_set1_epi32(args.input_zeros[first + r]));
-    const __m512i products = _mm512_load_si512(static_cast<const int32_t*>(sums) + r * kColumns + column);
-    const F32 y = _mm512_cvtepi32_ps(_mm512_sub_epi32(products, correction));
-    write(first + r, fma(y, mul(scales, splat(args.input_scales[first + r])), bias));
+        _mm512_mullo_epi32(ending.column_sums[v], _mm512_set1_epi32(args.input_zeros[row]));
+    const F32 y = _mm512_cvtepi32_ps(_mm512_sub_epi32(rows.products(r, column), correction));
+    write(row, fma(y, mul(factor, splat(args.input_scales[row])), offset));
   }
+}
+
+template <typename Write>
+__attribute__((always_inline)) inline void scale_folded_sums(const Ending& ending, const TileRows& rows,
+                                                             size_t column, Write write) {
+  const F32 factor = ending.factor[column / kLanes], offset = ending.offset[column / kLanes];
+  for (size_t r = 0; r < rows.count; ++r)
+    write(rows.first + r, fma(_mm512_cvtepi32_ps(rows.products(r, column)), factor, offset));
 }
 
 // The same of float32 sums of groups.
 template <typename Write>
 __attribute__((always_inline)) inline void scale_grouped_sums(const ferrule_gemm_args& args,
-                                                              const Panel& panel, size_t first, size_t rows,
-                                                              size_t column, const void* sums,
-                                                              int32_t code_scale, Write write) {
-  const F32 unit = splat(1 / static_cast<float>(code_scale)), bias = load(panel.bias + column);
-  const F32 column_sums =
-      mul(load(static_cast<const float*>(panel.sums) + column), splat(static_cast<float>(code_scale)));
-  for (size_t r = 0; r < rows; ++r) {
-    const F32 products = load(static_cast<const float*>(sums) + r * kColumns + column);
-    const F32 y = fnma(splat(static_cast<float>(args.input_zeros[first + r])), column_sums, products);
-    write(first + r, fma(y, mul(unit, splat(args.input_scales[first + r])), bias));
+                                                              const Panel& panel, const Ending& ending,
+                                                              const TileRows& rows, size_t column,
+                                                              Write write) {
+  const float scale = static_cast<float>(ending.code_scale);
+  const F32 unit = splat(1 / scale), bias = load(panel.bias + column);
+  const F32 column_sums = mul(load(static_cast<const float*>(panel.sums) + column), splat(scale));
+  for (size_t r = 0; r < rows.count; ++r) {
+    const size_t row = rows.first + r;
+    const F32 products = _mm512_castsi512_ps(rows.products(r, column));
+    const F32 y = fnma(splat(static_cast<float>(args.input_zeros[row])), column_sums, products);
+    write(row, fma(y, mul(unit, splat(args.input_scales[row])), bias));
   }
 }
 
 // Scale, bias and what `write` adds to them, for up to 16 columns of a tile.
 template <typename Write>
 __attribute__((always_inline)) inline void scale_tile(const ferrule_gemm_args& args, const Panel& panel,
-                                                      size_t first, size_t rows, size_t column,
-                                                      const void* sums, int32_t code_scale, Write write) {
+                                                      const Ending& ending, const TileRows& rows,
+                                                      size_t column, Write write) {
   if (args.layout.groups)
-    scale_grouped_sums(args, panel, first, rows, column, sums, code_scale, write);
+    scale_grouped_sums(args, panel, ending, rows, column, write);
+  else if (ending.folded)
+    scale_folded_sums(ending, rows, column, write);
   else
-    scale_sums(args, panel, first, rows, column, sums, code_scale, write);
+    scale_sums(args, ending, rows, column, write);
 }
 
-// Scale, bias and epilogue of a tile. The sums are `code_scale` times those of the codes. What needs few
-// instructions an output has loops of its own, without the branches of all other epilogues.
-void finish_tile(const ferrule_gemm_args& args, const Panel& panel, size_t first, size_t rows,
-                 const void* sums, int32_t code_scale) {
-  const ferrule_epilogue& epilogue = args.epilogue;
-  const bool simple = epilogue.activation <= FERRULE_ACTIVATION_RELU && !epilogue.residual;
-  const F32 lowest = splat(epilogue.activation == FERRULE_ACTIVATION_RELU ? 0 : -INFINITY);
-  const F32 inverse = splat(1 / epilogue.output_scale),
-            zero = splat(static_cast<float>(epilogue.output_zero));
+// Codes of a tile. Four vectors of sums become one of bytes, in whose lanes each has a double word.
+template <size_t Vectors>
+void write_codes(const ferrule_gemm_args& args, const Panel& panel, const Ending& ending,
+                 const TileRows& rows) {
+  constexpr size_t kTogether = 4 / Vectors;  // rows
+  const __m512i places = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i lowest = _mm512_set1_epi8(static_cast<char>(ending.bounds.lowest));
+  const __mmask32 columns = _bzhi_u32(~0u, static_cast<unsigned>(panel.count));
+  auto* output = static_cast<int8_t*>(args.output) + rows.first * args.output_stride + panel.first;
+  for (size_t first = 0; first < rows.count; first += kTogether) {
+    const size_t rest = rows.count - first;
+    __m512i codes[4];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; ++i) {
+      const size_t r = i / Vectors, v = i % Vectors;
+      const F32 sums = _mm512_cvtepi32_ps(rows.products(first + (r < rest ? r : 0), kLanes * v));
+      codes[i] =
+          _mm512_cvtps_epi32(min(ending.bounds.highest, fma(sums, ending.factor[v], ending.offset[v])));
+    }
+    const __m512i packed =
+        _mm512_packs_epi16(_mm512_packs_epi32(codes[0], codes[1]), _mm512_packs_epi32(codes[2], codes[3]));
+    const __m512i bytes = _mm512_max_epi8(_mm512_permutexvar_epi32(places, packed), lowest);
+    if constexpr (Vectors == 2) {
+      _mm256_mask_storeu_epi8(output, columns, _mm512_castsi512_si256(bytes));
+      output += args.output_stride;
+      if (rest > 1) _mm256_mask_storeu_epi8(output, columns, _mm512_extracti64x4_epi64(bytes, 1));
+      output += args.output_stride;
+    } else {
+      const auto mask = static_cast<__mmask16>(columns);
+      _mm_mask_storeu_epi8(output, mask, _mm512_castsi512_si128(bytes));
+      output += args.output_stride;
+      if (rest > 1) _mm_mask_storeu_epi8(output, mask, _mm512_extracti32x4_epi32(bytes, 1));
+      output += args.output_stride;
+      if (rest > 2) _mm_mask_storeu_epi8(output, mask, _mm512_extracti32x4_epi32(bytes, 2));
+      output += args.output_stride;
+      if (rest > 3) _mm_mask_storeu_epi8(output, mask, _mm512_extracti32x4_epi32(bytes, 3));
+      output += args.output_stride;
+    }
+  }
+}
+
+// Scale, bias and epilogue of a tile. What needs few instructions an output has loops of its own, without the
+// branches of all other epilogues.
+void finish_tile(const ferrule_gemm_args& args, const Panel& panel, const Ending& ending,
+                 const TileRows& rows) {
+  if (ending.to_codes)
+    return (panel.count > kLanes ? write_codes<2> : write_codes<1>)(args, panel, ending, rows);
+  const Epilogue& epilogue = ending.epilogue;
+  const bool simple = epilogue.bounds && !args.epilogue.residual && args.epilogue.output_scale == 0;
   for (size_t column = 0; column < panel.count; column += kLanes) {
     const size_t count = panel.count - column < kLanes ? panel.count - column : kLanes,
                  at = panel.first + column;
-    if (simple && count == kLanes && epilogue.output_scale == 0) {
-      scale_tile(args, panel, first, rows, column, sums, code_scale, [&](size_t row, F32 y) {
-        store(static_cast<float*>(args.output) + row * args.output_stride + at, max(lowest, y));
-      });
-    } else if (simple && epilogue.output_scale != 0) {
-      scale_tile(args, panel, first, rows, column, sums, code_scale, [&](size_t row, F32 y) {
-        const F32 codes = requantize(max(lowest, y), inverse, zero);
-        store_codes(static_cast<int8_t*>(args.output) + row * args.output_stride + at, codes, count);
+    if (simple && count == kLanes) {
+      scale_tile(args, panel, ending, rows, column, [&](size_t row, F32 y) {
+        store(static_cast<float*>(args.output) + row * args.output_stride + at, epilogue.bound(y));
       });
     } else {
-      scale_tile(args, panel, first, rows, column, sums, code_scale,
-                 [&](size_t row, F32 y) { finish(args, row, at, count, y); });
+      scale_tile(args, panel, ending, rows, column,
+                 [&](size_t row, F32 y) { finish(args, epilogue, row, at, count, y); });
     }
   }
 }
@@ -315,7 +422,9 @@ void multiply_panel(const ferrule_gemm_args& args, const Panel& panel, Tile tile
                     int32_t code_scale) {
   const ferrule_panel_layout& layout = args.layout;
   const size_t tiles = (args.m + tallest - 1) / tallest, depth = 4 * Codes::kSteps;
+  const Ending ending(args, panel, code_scale);
   tile.panel = &panel;
+  tile.start = ending.start;
   tile.stride = args.input_stride;
   tile.blocks = layout.padded / depth;
   tile.group_blocks = layout.group / depth;
@@ -325,8 +434,8 @@ void multiply_panel(const ferrule_gemm_args& args, const Panel& panel, Tile tile
     tile.input = static_cast<const uint8_t*>(args.input) + first * args.input_stride;
     tile.ahead = panel.codes + (tiles > 1 ? layout.bytes + t * tile.blocks * tile.ahead_bytes : kAhead);
     if (tiles > 1) fetch_output(args, panel, first, rows);
-    choose_tile<Codes>(rows, layout.groups > 0)(tile);
-    finish_tile(args, panel, first, rows, tile.sums, code_scale);
+    choose_tile<Codes>(rows, panel, layout.groups > 0)(tile);
+    finish_tile(args, panel, ending, {first, rows, tile.sums});
     first += rows;
   }
 }

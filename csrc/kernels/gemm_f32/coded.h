@@ -217,7 +217,7 @@ void multiply_coded_panels(const ferrule_gemm_args& args, size_t begin, size_t e
                                           follow(args, panel, k + depth, offset), bytes);
         });
       }
-      for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
+      finish_rows<kColumns>(args, panel, sums, row, rows);
     }
   });
 }

@@ -2,8 +2,6 @@
 #ifndef FERRULE_KERNELS_GEMM_F32_FINISH_H
 #define FERRULE_KERNELS_GEMM_F32_FINISH_H
 
-#include <math.h>
-
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/panel.h"
 
@@ -11,10 +9,11 @@ namespace {
 
 // Writes output[row] for the columns of a panel from their sums, which lack the scale of the column and the
 // bias.
-inline void finish_row(const ferrule_gemm_args& args, const Panel& panel, const float* sums, size_t row) {
+inline void finish_row(const ferrule_gemm_args& args, const Epilogue& epilogue, const Panel& panel,
+                       const float* sums, size_t row) {
   for_vectors(panel.count, [&](size_t i, size_t count) {
     const F32 y = fma(load(sums + i), load(panel.scales + i), load(panel.bias + i));
-    finish(args, row, panel.first + i, count, y);
+    finish(args, epilogue, row, panel.first + i, count, y);
   });
 }
 
@@ -24,18 +23,17 @@ inline void finish_row(const ferrule_gemm_args& args, const Panel& panel, const 
 template <size_t kColumns>
 inline void finish_rows(const ferrule_gemm_args& args, const Panel& panel, const float* sums, size_t row,
                         size_t rows) {
-  const ferrule_epilogue& epilogue = args.epilogue;
-  if (epilogue.activation > FERRULE_ACTIVATION_RELU || epilogue.residual || epilogue.output_scale != 0) {
-    for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
+  const Epilogue epilogue(args.epilogue);
+  if (!epilogue.bounds || args.epilogue.residual || args.epilogue.output_scale != 0) {
+    for (size_t r = 0; r < rows; ++r) finish_row(args, epilogue, panel, sums + r * kColumns, row + r);
     return;
   }
-  const F32 lowest = splat(epilogue.activation == FERRULE_ACTIVATION_RELU ? 0 : -HUGE_VALF);
   for_vectors(panel.count, [&](size_t i, size_t count) {
     const F32 scales = load(panel.scales + i), bias = load(panel.bias + i);
     float* output = static_cast<float*>(args.output) + row * args.output_stride + panel.first + i;
     for (size_t r = 0; r < rows; ++r) {
       const F32 y = fma(load(sums + r * kColumns + i), scales, bias);
-      store_some(output + r * args.output_stride, max(lowest, y), count);
+      store_some(output + r * args.output_stride, epilogue.bound(y), count);
     }
   });
 }

@@ -23,13 +23,14 @@ struct Codes {
 };
 
 // Writes output[row] for the columns of a panel from the sums of its codes.
-void finish_codes(const ferrule_gemm_args& args, const Panel& panel, const int32_t* sums, size_t row) {
+void finish_codes(const ferrule_gemm_args& args, const Epilogue& epilogue, const Panel& panel,
+                  const int32_t* sums, size_t row) {
   const auto* columns = static_cast<const int32_t*>(panel.sums);
   const int32x4_t zero = vdupq_n_s32(args.input_zeros[row]);
   const F32 scale = splat(args.input_scales[row]);
   for_vectors(panel.count, [&](size_t i, size_t count) {
     const F32 sum = vcvtq_f32_s32(vmlsq_s32(vld1q_s32(sums + i), vld1q_s32(columns + i), zero));
-    finish(args, row, panel.first + i, count,
+    finish(args, epilogue, row, panel.first + i, count,
            add(mul(sum, mul(scale, load(panel.scales + i))), load(panel.bias + i)));
   });
 }
@@ -39,7 +40,8 @@ void finish_codes(const ferrule_gemm_args& args, const Panel& panel, const int32
 void ferrule_gemm_i8_sme_i8(const ferrule_gemm_args* args, size_t begin, size_t end, void* scratch) {
   multiply_panels<Codes>(*args, begin, end, scratch,
                          [args](const Panel& panel, const int32_t* sums, size_t row, size_t rows) {
+                           const Epilogue epilogue(args->epilogue);
                            for (size_t r = 0; r < rows; ++r)
-                             finish_codes(*args, panel, sums + r * kColumns, row + r);
+                             finish_codes(*args, epilogue, panel, sums + r * kColumns, row + r);
                          });
 }

@@ -62,7 +62,7 @@ void multiply_spread_panels(const ferrule_gemm_args& args, size_t begin, size_t 
         multiply_block<kRows, kVectors>(args, panel, weights, k, depth, row, rows, sums,
                                         follow(args, panel, k + depth, begins + bytes), bytes);
       });
-      for (size_t r = 0; r < rows; ++r) finish_row(args, panel, sums + r * kColumns, row + r);
+      finish_rows<kColumns>(args, panel, sums, row, rows);
     }
   });
 }

@@ -67,9 +67,10 @@ __attribute__((noinline)) void multiply_sparse_tile(const ferrule_gemm_args& arg
       store(outputs + r * kColumns + v * kLanes, y);
     }
   }
+  const Epilogue epilogue(args.epilogue);
   for (size_t r = 0; r < kRows; ++r) {
     for_vectors(panel.count, [&](size_t i, size_t count) {
-      finish(args, row + r, panel.first + i, count, load(outputs + r * kColumns + i));
+      finish(args, epilogue, row + r, panel.first + i, count, load(outputs + r * kColumns + i));
     });
   }
 }

@@ -45,24 +45,20 @@ Range choose_range(const float* x, size_t width) {
   return {scale, fminf(fmaxf(-128.0f - rintf(bottom / scale), -128), 127)};
 }
 
-bool has_nan(const float* x, size_t width) {
-  bool found = false;
-  for (size_t i = 0; i < width; ++i) found |= x[i] != x[i];
-  return found;
-}
-
 // Values of a chosen range cannot lie far beyond it; those of a given one can, and are kept from overflowing.
+// NaN stays.
 template <bool Bounded>
 inline F32 bound(F32 x) {
-  return Bounded ? x : min(max(x, splat(-512)), splat(512));
+  return Bounded ? x : min(splat(512), max(splat(-512), x));
 }
 
 // A product with the reciprocal is off from the quotient by some units in the last place, which changes what
-// it rounds to only beside a tie, and there it is divided.
+// it rounds to only beside a tie, and there it is divided. Whether no value of a row with a given range is NaN.
 template <bool Bounded>
-void quantize_row(const float* x, size_t width, Range range, int8_t flip, uint8_t* codes) {
+bool quantize_row(const float* x, size_t width, Range range, int8_t flip, uint8_t* codes) {
   const F32 scale = splat(range.scale), reciprocal = splat(1 / range.scale);
   const int zero = static_cast<int>(range.zero);
+  F32 spoilt = zeros();
   for (size_t i = 0; i < width; i += kChunk) {
     const size_t count = width - i < kChunk ? width - i : kChunk;
     F32 value[4], distance = zeros();
@@ -71,6 +67,7 @@ void quantize_row(const float* x, size_t width, Range range, int8_t flip, uint8_
 #pragma GCC unroll 4
     for (size_t v = 0; v < 4; ++v) {
       const F32 product = bound<Bounded>(mul(value[v], reciprocal));
+      if (!Bounded) spoilt = fma(product, zeros(), spoilt);
       distance = larger_magnitude(sub(product, round_by_conversion(product, whole[v])), distance);
     }
     if (__builtin_expect(any_above(distance, 0.4995f), 0)) {
@@ -79,6 +76,7 @@ void quantize_row(const float* x, size_t width, Range range, int8_t flip, uint8_
     }
     store_packed(codes + i, pack_codes(whole, zero, flip), count);
   }
+  return Bounded || sum_lanes(spoilt) == 0;
 }
 
 void quantize_rows(const ferrule_quantize_rows_args& args, size_t begin, size_t end) {
@@ -91,9 +89,8 @@ void quantize_rows(const ferrule_quantize_rows_args& args, size_t begin, size_t 
     if (args.range_scale == 0) {
       range = choose_range(x, args.width);
       quantize_row<true>(x, args.width, range, flip, codes);
-    } else {
-      if (has_nan(x, args.width)) range.scale = NAN;
-      quantize_row<false>(x, args.width, range, flip, codes);
+    } else if (!quantize_row<false>(x, args.width, range, flip, codes)) {
+      range.scale = NAN;
     }
     args.scales[r] = range.scale;
     args.zeros[r] = static_cast<int32_t>(range.zero) + offset;
