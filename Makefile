@@ -90,6 +90,10 @@ test-arm: $(if $(shell command -v clang++-19),test-sme)
 	$(call check,$(QEMU) -cpu cortex-a76 build-arm/ferrule_tests --active dotprod,100)
 	$(call check,$(QEMU) -cpu cortex-a53 build-arm/ferrule_tests --active neon,100)
 	$(call run-examples,build-arm,$(QEMU) -cpu cortex-a76)
+	@$(CMAKE) --build build-arm --target ferrule_one
+	aarch64-linux-gnu-g++ -std=c++17 -O2 -Icsrc/include examples/native/bundle.cpp build-arm/one/libferrule.a -o build-arm/one/app
+	$(QEMU) -cpu cortex-a53 build-arm/one/app build-arm/bundle
+	@bytes=$$(stat -c %s build-arm/one/libferrule.a); echo "build-arm/one/libferrule.a has $$bytes bytes"; test $$bytes -lt 2000000
 
 # $(call sme,BITS): its kernels at a streaming vector length, those for int8 on all that QEMU 7.2 multiplies right.
 define sme

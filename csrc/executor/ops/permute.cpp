@@ -8,6 +8,7 @@ namespace ferrule::executor {
 
 namespace {
 
+constexpr size_t kStrip = 1024;  // rows of a few columns
 constexpr size_t kBlock = 16;  // rows and columns that are swapped at a time: a cache line of float32 each
 
 // Axes of the result and what a step along each is in the input; neighbours that stay neighbours are one.
@@ -54,6 +55,22 @@ void swap_block(const T* input, size_t input_stride, T* result, size_t result_st
   for (size_t r = 0; r < rows; ++r) {
     for (size_t c = 0; c < columns; ++c) result[r * result_stride + c] = input[c * input_stride + r];
   }
+}
+
+// The same for as few columns as an image has, whose number the compiler knows.
+template <size_t kColumns, typename T>
+void join_columns(const T* input, size_t input_stride, T* result, size_t result_stride, size_t rows) {
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < kColumns; ++c) result[r * result_stride + c] = input[c * input_stride + r];
+  }
+}
+
+template <typename T>
+void swap_few(const T* input, size_t input_stride, T* result, size_t result_stride, size_t rows,
+              size_t columns) {
+  if (columns == 3 && result_stride == 3) return join_columns<3>(input, input_stride, result, 3, rows);
+  if (columns == 4 && result_stride == 4) return join_columns<4>(input, input_stride, result, 4, rows);
+  swap_block(input, input_stride, result, result_stride, rows, columns);
 }
 
 class Permute : public TensorOp {
@@ -111,17 +128,18 @@ class Permute : public TensorOp {
     const size_t last = walk.rank - 1, columns = walk.dims[last];
     size_t side = 0, stride = count / walk.dims[0];
     while (walk.strides[side] != 1) stride /= walk.dims[++side];
-    const size_t rows = walk.dims[side], strips = (rows + kBlock - 1) / kBlock, between = stride / columns;
-    divide(count / rows / columns * strips, kSmallestPart / (kBlock * columns) + 1, pool,
+    const size_t strip = columns <= 4 ? kStrip : kBlock;
+    const size_t rows = walk.dims[side], strips = (rows + strip - 1) / strip, between = stride / columns;
+    divide(count / rows / columns * strips, kSmallestPart / (strip * columns) + 1, pool,
            [&](size_t begin, size_t end) {
              for (size_t unit = begin; unit < end; ++unit) {
-               const size_t outer = unit / strips, first = unit % strips * kBlock;
-               const size_t height = rows - first < kBlock ? rows - first : kBlock;
+               const size_t outer = unit / strips, first = unit % strips * strip;
+               const size_t height = rows - first < strip ? rows - first : strip;
                const T* from = input + walk.offset(outer, last, side) + first;
                T* to = result + outer / between * rows * stride + outer % between * columns + first * stride;
                for (size_t c = 0; c < columns; c += kBlock) {
                  const size_t width = columns - c < kBlock ? columns - c : kBlock;
-                 swap_block(from + c * walk.strides[last], walk.strides[last], to + c, stride, height, width);
+                 swap_few(from + c * walk.strides[last], walk.strides[last], to + c, stride, height, width);
                }
              }
            });
