@@ -59,8 +59,11 @@ class Program:
     def run(self, entry: str, inputs: Sequence[_Tensor]) -> list[NDArray[Any]]:
         """The outputs, new arrays. inputs: contiguous, in order. Raises ProgramError FER-NAT-004 to -008."""
 
-    def profile(self, entry: str, inputs: Sequence[_Tensor]) -> tuple[list[NDArray[Any]], list[tuple[str, str, float]]]:
-        """The outputs, and (op, op with source line, seconds) of every step in the order in which they ran."""
+    def profile(
+        self, entry: str, inputs: Sequence[_Tensor]
+    ) -> tuple[list[NDArray[Any]], list[tuple[str, str, float]], float]:
+        """The outputs; (op, op with source line, seconds) of every step in the order in which they ran; the whole call's
+        seconds."""
 
     def memory(self, entry: str) -> dict[str, int]:
         """Bytes: `weights` of all entry points, packed or as they are; of the last run `values`, what the plan takes,

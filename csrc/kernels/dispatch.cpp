@@ -1,7 +1,7 @@
 #include "ferrule/dispatch.h"
 
+#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
@@ -14,13 +14,6 @@
 #include "kernels/declarations.h"
 
 namespace {
-
-const ferrule_kernel kKernels[] = {
-#define FERRULE_KERNEL(op, isa, function) {#op, #isa, reinterpret_cast<ferrule_function>(function)},
-#include "kernels/table.inc"
-#undef FERRULE_KERNEL
-};
-constexpr size_t kKernelCount = sizeof(kKernels) / sizeof(kKernels[0]);
 
 bool cpu_has_scalar() { return true; }
 
@@ -77,7 +70,7 @@ struct Isa {
 // Weakest first: the place in this list is the rank that ferrule_find_kernel compares. A build holds one
 // family. avx512_bf16 has nothing but its peak. sme_i8, the integer products that every CPU with SME has, has
 // not been run over all inputs: QEMU 7.2 computes most of them wrongly.
-const Isa kIsas[] = {
+constexpr Isa kIsas[] = {
     {"scalar", cpu_has_scalar, true}, {"avx2", cpu_has_avx2, true},
     {"avx512", cpu_has_avx512, true}, {"avx512_bf16", cpu_has_avx512_bf16, false},
     {"neon", cpu_has_neon, true},     {"dotprod", cpu_has_dotprod, true},
@@ -86,16 +79,45 @@ const Isa kIsas[] = {
 };
 constexpr size_t kIsaCount = sizeof(kIsas) / sizeof(kIsas[0]);
 
+constexpr bool equal(const char* a, const char* b) {
+  while (*a && *a == *b) ++a, ++b;
+  return *a == *b;
+}
+
 // kIsaCount for an unknown name.
-size_t rank_of(const char* isa) {
+constexpr size_t rank_of(const char* isa) {
   size_t rank = 0;
-  while (rank < kIsaCount && strcmp(kIsas[rank].name, isa) != 0) ++rank;
+  while (rank < kIsaCount && !equal(kIsas[rank].name, isa)) ++rank;
   return rank;
 }
 
-bool has_rows(const char* isa) {
-  for (const ferrule_kernel& kernel : kKernels) {
-    if (strcmp(kernel.isa, isa) == 0) return true;
+constexpr uint32_t hash(const char* name) {
+  uint32_t sum = 2166136261u;
+  for (; *name; ++name) sum = (sum ^ static_cast<uint8_t>(*name)) * 16777619u;
+  return sum;
+}
+
+// Ops look kernels up whenever they run: names are compared only where their hashes agree.
+struct Row {
+  ferrule_kernel kernel;
+  uint32_t op_hash;
+  size_t rank;
+};
+
+template <auto kValue>
+constexpr auto kConstant = kValue;  // so that the table needs no code to be made
+
+const Row kRows[] = {
+#define FERRULE_KERNEL(op, isa, function) \
+  {{#op, #isa, reinterpret_cast<ferrule_function>(function)}, kConstant<hash(#op)>, kConstant<rank_of(#isa)>},
+#include "kernels/table.inc"
+#undef FERRULE_KERNEL
+};
+constexpr size_t kRowCount = sizeof(kRows) / sizeof(kRows[0]);
+
+bool has_rows(size_t rank) {
+  for (const Row& row : kRows) {
+    if (row.rank == rank) return true;
   }
   return false;
 }
@@ -114,9 +136,9 @@ std::string choose_isa() {
 
 }  // namespace
 
-size_t ferrule_kernel_count(void) { return kKernelCount; }
+size_t ferrule_kernel_count(void) { return kRowCount; }
 
-const ferrule_kernel* ferrule_kernel_at(size_t index) { return &kKernels[index]; }
+const ferrule_kernel* ferrule_kernel_at(size_t index) { return &kRows[index].kernel; }
 
 size_t ferrule_isa_count(void) { return kIsaCount; }
 
@@ -125,7 +147,7 @@ const char* ferrule_isa_at(size_t index) { return kIsas[index].name; }
 ferrule_isa_status ferrule_check_isa(const char* isa) {
   const size_t rank = rank_of(isa);
   if (rank == kIsaCount) return FERRULE_ISA_UNKNOWN;
-  if (!has_rows(isa)) return FERRULE_ISA_NOT_COMPILED;
+  if (!has_rows(rank)) return FERRULE_ISA_NOT_COMPILED;
   return kIsas[rank].on_cpu() ? FERRULE_ISA_USABLE : FERRULE_ISA_NOT_ON_CPU;
 }
 
@@ -142,10 +164,11 @@ ferrule_isa_status ferrule_active_isa(const char** isa) {
 
 const ferrule_kernel* ferrule_find_kernel(const char* op, const char* isa) {
   const size_t highest = rank_of(isa);
-  const ferrule_kernel* best = nullptr;
-  for (const ferrule_kernel& kernel : kKernels) {
-    if (strcmp(kernel.op, op) != 0 || rank_of(kernel.isa) > highest) continue;
-    if (!best || rank_of(kernel.isa) > rank_of(best->isa)) best = &kernel;
+  const uint32_t op_hash = hash(op);
+  const Row* best = nullptr;
+  for (const Row& row : kRows) {
+    if (row.op_hash != op_hash || row.rank > highest || !equal(row.kernel.op, op)) continue;
+    if (!best || row.rank > best->rank) best = &row;
   }
-  return best;
+  return best ? &best->kernel : nullptr;
 }

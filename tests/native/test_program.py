@@ -54,9 +54,10 @@ def test_runs_at_every_length_and_tells_its_ops(tmp_path: Path) -> None:
         x = rows(count)
         (y,) = program.run("forward", [x])
         np.testing.assert_allclose(y, -(x @ TENSORS["w"].numpy().T), rtol=1e-5, atol=1e-5)
-    outputs, steps = program.profile("forward", [rows(5)])
+    outputs, steps, whole = program.profile("forward", [rows(5)])
     assert [(op, place) for op, place, _ in steps] == [("linear", "linear (m.py:3)"), ("unary", "unary")]
     assert outputs[0].shape == (5, 3) and all(seconds >= 0 for *_, seconds in steps)
+    assert sum(seconds for *_, seconds in steps) < whole
     memory = program.memory("forward")
     assert memory["live"] <= memory["values"] <= 1.1 * memory["live"]
 
