@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
-#include <cstring>
 #include <mutex>
 #include <set>
 
@@ -46,13 +45,11 @@ executor::Dtype executor_dtype(Dtype dtype) {
   }
 }
 
-py::array to_numpy(const Array& array) {
+py::array make_numpy(const executor::Spec& spec) {
   std::vector<py::ssize_t> shape;
-  for (size_t axis = 0; axis < array.shape().rank; ++axis)
-    shape.push_back(static_cast<py::ssize_t>(array.shape()[axis]));
-  py::array made(py::dtype(executor::name_of(array.spec.dtype)), shape);
-  std::memcpy(made.mutable_data(), array.data, array.spec.bytes());
-  return made;
+  for (size_t axis = 0; axis < spec.shape.rank; ++axis)
+    shape.push_back(static_cast<py::ssize_t>(spec.shape[axis]));
+  return py::array(py::dtype(executor::name_of(spec.dtype)), shape);
 }
 
 // `ferrule.runtime._C.Program`.
@@ -161,11 +158,17 @@ class NativeProgram {
     py::list outputs;
     try {
       const py::gil_scoped_release release;
-      program->run(
+      program->run_into(
           number, arrays,
-          [&outputs](const std::vector<Array>& results) {
+          [&outputs](const std::vector<executor::Spec>& specs) {
             const py::gil_scoped_acquire acquire;
-            for (const Array& result : results) outputs.append(to_numpy(result));
+            std::vector<void*> memory;
+            for (const executor::Spec& spec : specs) {
+              py::array array = make_numpy(spec);
+              memory.push_back(array.mutable_data());
+              outputs.append(std::move(array));
+            }
+            return memory;
           },
           seconds);
     } catch (const Error& error) {

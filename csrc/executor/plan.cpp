@@ -38,6 +38,7 @@ class Planner {
     for (size_t i = 0; i < entry_.steps.size(); ++i) add_step(i);
     check_updates();
     find_rescues();
+    find_outputs();
     place();
     for (Home& home : plan_.homes) {
       if (home.kind == Home::Kind::kArena) home.index = blocks_[home.index].offset;
@@ -194,6 +195,19 @@ class Planner {
       plan_.rescues.push_back({value, blocks_.size()});
       const size_t end = entry_.steps.size();
       blocks_.push_back({round_up(plan_.specs[value].bytes()), end, end, 0, true});
+    }
+  }
+
+  void find_outputs() {
+    std::vector<size_t> owners(blocks_.size(), Plan::kNone);
+    for (size_t i = 0; i < entry_.outputs.size(); ++i) {
+      const Home home = plan_.homes[entry_.outputs[i].value];
+      if (home.kind == Home::Kind::kArena && owners[home.index] == Plan::kNone) owners[home.index] = i;
+    }
+    plan_.outputs.assign(entry_.values, Plan::kNone);
+    for (size_t value = 0; value < entry_.values; ++value) {
+      const Home home = plan_.homes[value];
+      if (home.kind == Home::Kind::kArena) plan_.outputs[value] = owners[home.index];
     }
   }
 

@@ -24,6 +24,10 @@ struct Plan {
     size_t value, offset;
   };
   std::vector<Rescue> rescues;
+  // Of each value in the arena the output in whose memory it can lie as well, where a caller gives some: it
+  // shares its block with no other output. kNone for the others.
+  static constexpr size_t kNone = SIZE_MAX;
+  std::vector<size_t> outputs;
   size_t values_bytes = 0;  // of the arena; scratch memory follows
   size_t scratch_bytes = 0;
   size_t live_bytes = 0;  // the largest sum of values that are alive at once: no plan can do with less

@@ -160,7 +160,10 @@ Program::Prepared& Program::prepare(size_t number, const std::vector<Array>& inp
 
 std::vector<Spec> Program::infer(size_t number, const std::vector<Array>& inputs) {
   const Turn turn(busy_);
-  const Plan& plan = prepare(number, inputs).plan;
+  return output_specs(number, prepare(number, inputs).plan);
+}
+
+std::vector<Spec> Program::output_specs(size_t number, const Plan& plan) const {
   std::vector<Spec> specs;
   for (const OutputPort& output : graph_.entries[number].outputs) specs.push_back(plan.specs[output.value]);
   return specs;
@@ -168,8 +171,26 @@ std::vector<Spec> Program::infer(size_t number, const std::vector<Array>& inputs
 
 void Program::run(size_t number, const std::vector<Array>& inputs, const Take& take, double* seconds) {
   const Turn turn(busy_);
-  const Entry& entry = graph_.entries[number];
+  run_prepared(number, prepare(number, inputs), inputs, {}, take, seconds);
+}
+
+void Program::run_into(size_t number, const std::vector<Array>& inputs, const Place& place, double* seconds) {
+  const Turn turn(busy_);
   Prepared& prepared = prepare(number, inputs);
+  const std::vector<void*> memory = place(output_specs(number, prepared.plan));
+  const auto fill = [&memory](const std::vector<Array>& results) {
+    for (size_t i = 0; i < results.size(); ++i) {
+      const size_t bytes = results[i].spec.bytes();
+      if (bytes && results[i].data != memory[i]) memcpy(memory[i], results[i].data, bytes);
+    }
+  };
+  run_prepared(number, prepared, inputs, memory, fill, seconds);
+}
+
+// `memory`: of each output, or none.
+void Program::run_prepared(size_t number, Prepared& prepared, const std::vector<Array>& inputs,
+                           const std::vector<void*>& memory, const Take& take, double* seconds) {
+  const Entry& entry = graph_.entries[number];
   const Plan& plan = prepared.plan;
   const size_t bytes = plan.values_bytes + plan.scratch_bytes;
   if (arena_.capacity < bytes) {
@@ -183,6 +204,7 @@ void Program::run(size_t number, const std::vector<Array>& inputs, const Take& t
     const Home home = plan.homes[value];
     switch (home.kind) {
       case Home::Kind::kArena:
+        if (!memory.empty() && plan.outputs[value] != Plan::kNone) return memory[plan.outputs[value]];
         return arena_.memory + home.index;
       case Home::Kind::kInput:
         return inputs[home.index].data;

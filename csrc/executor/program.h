@@ -31,6 +31,11 @@ class Program {
   using Take = std::function<void(const std::vector<Array>& results)>;
   void run(size_t entry, const std::vector<Array>& inputs, const Take& take, double* seconds = nullptr);
 
+  // The same, but that results are written where `place` says, which is asked before the first step.
+  using Place = std::function<std::vector<void*>(const std::vector<Spec>& outputs)>;
+  void run_into(size_t entry, const std::vector<Array>& inputs, const Place& place,
+                double* seconds = nullptr);
+
   // The specs of the outputs for such inputs, whose `data` is not looked at. Throws Error as `run` does.
   std::vector<Spec> infer(size_t entry, const std::vector<Array>& inputs);
 
@@ -45,6 +50,9 @@ class Program {
   Prepared& prepare(size_t entry, const std::vector<Array>& inputs);
   Lengths bind_lengths(const Entry& entry, const std::vector<Array>& inputs) const;
   std::unique_ptr<Prepared> build(size_t entry, Lengths lengths);
+  std::vector<Spec> output_specs(size_t entry, const Plan& plan) const;
+  void run_prepared(size_t entry, Prepared& prepared, const std::vector<Array>& inputs,
+                    const std::vector<void*>& outputs, const Take& take, double* seconds);
   void run_steps(const Entry& entry, Prepared& prepared, double* seconds);
 
   Graph graph_;

@@ -52,9 +52,14 @@ class GraphRun {
   GraphRun(const GraphRun&) = delete;
   GraphRun& operator=(const GraphRun&) = delete;
 
-  // As a program does.
-  std::vector<Tensor> run_planned() {
+  // As a program does; with `gives`, one whose caller has memory for the outputs.
+  std::vector<Tensor> run_planned(bool gives) {
     plan_ = make_plan(entry_, graph_, lengths_, ferrule_pool_threads(pool_));
+    given_.clear();
+    for (const auto& output : entry_.outputs) {
+      if (gives) given_.emplace_back(plan_.specs[output.value]);
+    }
+    for (size_t i = 0; i < states_.size(); ++i) states_[i] = initial(i);
     const auto arena = allocate(plan_.values_bytes), scratch = allocate(plan_.scratch_bytes);
     for (const Step& step : entry_.steps) {
       std::vector<Array> inputs, results;
@@ -144,6 +149,8 @@ class GraphRun {
 
   Array locate(size_t value, unsigned char* arena) const {
     const Home home = plan_.homes[value];
+    const size_t output = home.kind == Home::Kind::kArena ? plan_.outputs[value] : Plan::kNone;
+    if (!given_.empty() && output != Plan::kNone) return {plan_.specs[value], given_[output].memory.get()};
     void* data = home.kind == Home::Kind::kArena      ? arena + home.index
                  : home.kind == Home::Kind::kInput    ? inputs_[home.index].memory.get()
                  : home.kind == Home::Kind::kConstant ? graph_.constants[home.index].memory.get()
@@ -158,6 +165,7 @@ class GraphRun {
   std::vector<Tensor> states_;  // as the planned run leaves them
   Lengths lengths_;
   Plan plan_;
+  std::vector<Tensor> given_;  // memory of the outputs
 };
 
 }  // namespace
@@ -185,7 +193,11 @@ std::vector<Tensor> run_graph(const std::string& text, const std::vector<Tensor>
                               const TestConstants& constants, size_t threads) {
   const Graph graph = executor::read_graph(text, constants);
   GraphRun run(graph, inputs, threads);
-  std::vector<Tensor> planned = run.run_planned();
+  std::vector<Tensor> given = run.run_planned(true), planned = run.run_planned(false);
+  if (given != planned) {
+    fprintf(stderr, "other results where the caller has memory for outputs: %s\n", text.c_str());
+    abort();
+  }
   if (planned != run.run_apart()) {
     fprintf(stderr, "other results where values have memory of their own: %s\n", text.c_str());
     abort();

@@ -62,6 +62,24 @@ def test_runs_at_every_length_and_tells_its_ops(tmp_path: Path) -> None:
     assert memory["live"] <= memory["values"] <= 1.1 * memory["live"]
 
 
+def test_outputs_are_arrays_of_their_own(tmp_path: Path) -> None:
+    """Where values share memory, too: a view of an output, one value under two names, an input passed through."""
+    nodes = [linear(), {"op": "unary", "fn": "neg", "in": [1]}, {"op": "reshape", "in": [2], "shape": [-1]}]
+    outputs = [{"name": name, "value": value} for name, value in {"y": 2, "flat": 3, "again": 2, "x": 0}.items()]
+    program, x = open_graph(tmp_path, nodes, outputs=outputs), rows(5)
+    y, flat, again, same = kept = program.run("forward", [x])
+    np.testing.assert_allclose(y, -(x @ TENSORS["w"].numpy().T), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(flat, y.reshape(-1))
+    np.testing.assert_array_equal(again, y)
+    np.testing.assert_array_equal(same, x)
+    before = [array.copy() for array in kept]
+    program.run("forward", [rows(5) + 1])
+    for array, copy in zip(kept, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    arrays = [*kept, x]
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_two_lengths_share_one_memory(tmp_path: Path, threads: int) -> None:
     program = _C.Program(str(save(tmp_path, graph([linear()], 1))), threads)
