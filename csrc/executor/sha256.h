@@ -15,8 +15,6 @@ class Sha256 {
   std::string finish();  // 64 hexadecimal digits, small letters; to be called once
 
  private:
-  void add_block(const unsigned char* block);
-
   uint32_t state_[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   uint64_t bytes_ = 0;
