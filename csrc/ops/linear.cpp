@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include <atomic>
+
 #include "ferrule/arena.h"
 #include "ferrule/quantize_rows.h"
 #include "ops/linear_packed.h"
@@ -20,6 +22,7 @@ using ferrule::ops::round_up;
 constexpr size_t kCodeBlockBytes = 512 * 1024;
 constexpr size_t kFloatBlockBytes = 1536 * 1024;
 constexpr size_t kSmallestBlock = 64;      // rows for which unpacking a panel hardly counts
+constexpr size_t kRowsOfThread = 32;       // or more: each thread can have rows of its own
 constexpr size_t kSmallestTask = 1 << 17;  // products: some microseconds of reading for one row
 
 // How the scratch memory is divided.
@@ -79,9 +82,9 @@ ferrule_gemm_args make_gemm(const ferrule_linear_args& args, const Packed& packe
   return gemm;
 }
 
-// Makes the codes of all rows and lets `gemm` read them.
-ferrule_status quantize(const ferrule_linear_args& args, const Packed& packed, const Scratch& parts,
-                        uint8_t* scratch, ferrule_pool* pool, ferrule_gemm_args* gemm) {
+// The codes of all rows, which `gemm` is to read.
+ferrule_quantize_rows_args describe_codes(const ferrule_linear_args& args, const Packed& packed,
+                                          const Scratch& parts, uint8_t* scratch, ferrule_gemm_args* gemm) {
   ferrule_quantize_rows_args rows = {};
   rows.input = args.input;
   rows.codes = scratch;
@@ -101,18 +104,30 @@ ferrule_status quantize(const ferrule_linear_args& args, const Packed& packed, c
   gemm->input_stride = rows.codes_stride;
   gemm->input_scales = rows.scales;
   gemm->input_zeros = rows.zeros;
-  const ferrule_status status = ferrule_quantize_rows(&rows, packed.header->isa, pool);
-  gemm->uniform = !status && rows.range_scale != 0 && ferrule::ops::all_equal(gemm->input_scales, args.m);
-  return status;
+  return rows;
+}
+
+// Makes the codes of rows [first, first + count).
+ferrule_status quantize(const ferrule_quantize_rows_args& all, size_t first, size_t count, const char* isa,
+                        ferrule_pool* pool) {
+  ferrule_quantize_rows_args part = all;
+  part.input += first * all.input_stride;
+  part.codes = static_cast<uint8_t*>(all.codes) + first * all.codes_stride;
+  part.scales += first;
+  part.zeros += first;
+  part.rows = count;
+  return ferrule_quantize_rows(&part, isa, pool);
 }
 
 // Tasks are blocks of rows times parts of the panels.
 struct Grid {
-  ferrule_gemm_fn* kernel;
+  const Packed* packed;
   const ferrule_gemm_args* gemm;
-  size_t panel_count, panel_tasks, rows_a_block;
+  size_t panel_tasks, rows_a_block;
   uint8_t* scratch;
   size_t scratch_bytes;
+  const ferrule_quantize_rows_args* codes;  // that each task makes of its own rows; NULL for none
+  std::atomic<ferrule_status> status{FERRULE_OK};
 };
 
 // The product of rows [first, first + count) alone.
@@ -131,36 +146,61 @@ ferrule_gemm_args take_rows(const ferrule_gemm_args& all, size_t first, size_t c
 }
 
 void run_task(void* opaque, size_t index, size_t worker) {
-  const Grid& grid = *static_cast<const Grid*>(opaque);
+  Grid& grid = *static_cast<Grid*>(opaque);
   const size_t first = index / grid.panel_tasks * grid.rows_a_block;
-  const size_t part = index % grid.panel_tasks, rows = grid.gemm->m - first;
-  const ferrule_gemm_args block =
-      take_rows(*grid.gemm, first, rows < grid.rows_a_block ? rows : grid.rows_a_block);
-  grid.kernel(&block, part_begin(grid.panel_count, grid.panel_tasks, part),
-              part_begin(grid.panel_count, grid.panel_tasks, part + 1),
-              grid.scratch + worker * grid.scratch_bytes);
+  const size_t part = index % grid.panel_tasks, rest = grid.gemm->m - first;
+  const size_t rows = rest < grid.rows_a_block ? rest : grid.rows_a_block, panels = grid.packed->panel_count;
+  if (grid.codes) {
+    const ferrule_status status = quantize(*grid.codes, first, rows, grid.packed->header->isa, nullptr);
+    if (status) return grid.status.store(status);
+  }
+  ferrule_gemm_args block = take_rows(*grid.gemm, first, rows);
+  block.uniform =
+      grid.packed->spec.input == FERRULE_INPUT_I8_STATIC && ferrule::ops::all_equal(block.input_scales, rows);
+  grid.packed->kernel(&block, part_begin(panels, grid.panel_tasks, part),
+                      part_begin(panels, grid.panel_tasks, part + 1),
+                      grid.scratch + worker * grid.scratch_bytes);
 }
 
-// Blocks of equal size of rows that fit the cache.
-size_t choose_block(const ferrule_gemm_args& gemm) {
+// Blocks of equal size of rows that fit the cache and are no more than `wanted`.
+size_t choose_block(const ferrule_gemm_args& gemm, size_t wanted) {
   const bool floats = gemm.layout.input == FERRULE_GEMM_F32;
   const size_t row_bytes = gemm.layout.depth * (floats ? sizeof(float) : 1) + 1;
   const size_t fitting = (floats ? kFloatBlockBytes : kCodeBlockBytes) / row_bytes;
   const size_t most = fitting < kSmallestBlock ? kSmallestBlock : fitting;
-  const size_t blocks = (gemm.m + most - 1) / most;
-  return (gemm.m + blocks - 1) / blocks;
+  const size_t blocks = (gemm.m + most - 1) / most, count = blocks < wanted ? wanted : blocks;
+  return (gemm.m + count - 1) / count;
 }
 
-void multiply(const Packed& packed, const ferrule_gemm_args& gemm, const Scratch& parts, uint8_t* scratch,
-              ferrule_pool* pool) {
-  Grid grid = {packed.kernel,     &gemm, packed.panel_count, 1, choose_block(gemm), scratch + parts.kernels,
-               parts.kernel_bytes};
+// Where there are rows enough, a thread has the same ones in this op as in those before and after, and makes
+// their codes itself: what it reads is in its own cache, and it waits for no other. Else each has some panels
+// for all rows.
+ferrule_status multiply(const Packed& packed, const ferrule_gemm_args& gemm, const Scratch& parts,
+                        uint8_t* scratch, const ferrule_quantize_rows_args* codes, ferrule_pool* pool) {
+  const size_t threads = ferrule_pool_threads(pool);
+  const bool by_rows = threads > 1 && gemm.m >= threads * kRowsOfThread;
+  Grid grid = {&packed,
+               &gemm,
+               1,
+               choose_block(gemm, by_rows ? 2 * threads : 1),
+               scratch + parts.kernels,
+               parts.kernel_bytes,
+               nullptr};
   const size_t blocks = (gemm.m + grid.rows_a_block - 1) / grid.rows_a_block;
-  const size_t products = grid.rows_a_block * gemm.layout.columns * (gemm.layout.depth + 1);
-  const size_t tasks = choose_tasks(grid.panel_count * blocks, kSmallestTask / products + 1, pool);
-  const size_t wanted = (tasks + blocks - 1) / blocks;
-  grid.panel_tasks = wanted < grid.panel_count ? wanted : grid.panel_count;
+  if (by_rows) {
+    grid.codes = codes;
+  } else {
+    if (codes) {
+      if (const ferrule_status status = quantize(*codes, 0, codes->rows, packed.header->isa, pool))
+        return status;
+    }
+    const size_t products = grid.rows_a_block * gemm.layout.columns * (gemm.layout.depth + 1);
+    const size_t tasks = choose_tasks(packed.panel_count * blocks, kSmallestTask / products + 1, pool);
+    const size_t wanted = (tasks + blocks - 1) / blocks;
+    grid.panel_tasks = wanted < packed.panel_count ? wanted : packed.panel_count;
+  }
   ferrule_pool_run(pool, blocks * grid.panel_tasks, run_task, &grid);
+  return grid.status.load();
 }
 
 }  // namespace
@@ -182,9 +222,7 @@ ferrule_status ferrule_linear(const ferrule_linear_args* args, void* scratch, fe
   if (!divide_scratch(packed, args->m, ferrule_pool_threads(pool), &parts)) return FERRULE_TOO_LARGE;
   ferrule_gemm_args gemm = make_gemm(*args, packed);
   auto* memory = static_cast<uint8_t*>(scratch);
-  if (packed.layout.input != FERRULE_GEMM_F32) {
-    if (const ferrule_status status = quantize(*args, packed, parts, memory, pool, &gemm)) return status;
-  }
-  multiply(packed, gemm, parts, memory, pool);
-  return FERRULE_OK;
+  if (packed.layout.input == FERRULE_GEMM_F32) return multiply(packed, gemm, parts, memory, nullptr, pool);
+  const ferrule_quantize_rows_args codes = describe_codes(*args, packed, parts, memory, &gemm);
+  return multiply(packed, gemm, parts, memory, &codes, pool);
 }
