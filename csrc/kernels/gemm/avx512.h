@@ -22,6 +22,7 @@ constexpr size_t kBlockBytes = 4 * kColumns;
 // Bytes: further than the CPU's own prefetcher, which stops at the end of a page.
 constexpr size_t kAhead = 8192;
 constexpr size_t kTallest = 14;           // rows of a tile of whole codes
+constexpr size_t kFetched = 40;           // rows up to which asking for lines of the output pays
 constexpr size_t kTallestUnpacking = 12;  // rows of a tile that unpacks its codes as it goes
 
 // How a block of kBlockBytes bytes becomes `kSteps` steps of int8 weights; `vector` is 0 for the first 16
@@ -471,7 +472,7 @@ void multiply_panel(const ferrule_gemm_args& args, const Panel& panel, Tile tile
     const size_t rows = (args.m - first + tiles - t - 1) / (tiles - t);
     tile.input = static_cast<const uint8_t*>(args.input) + first * args.input_stride;
     tile.ahead = panel.codes + (tiles > 1 ? layout.bytes + t * tile.blocks * tile.ahead_bytes : kAhead);
-    if (tiles > 1) fetch_output(args, panel, first, rows);
+    if (tiles > 1 && args.m <= kFetched) fetch_output(args, panel, first, rows);
     choose_tile<Codes>(rows, panel, layout.groups > 0)(tile);
     finish_tile(args, panel, ending, {first, rows, tile.sums});
     first += rows;
