@@ -167,7 +167,14 @@ void test_gemm(Rig& rig, const char* op, ferrule_weight_kind kind, ferrule_gemm_
   }
   ops::pack_panels(spec, layout, weights.weights(), packed.arena.memory);
 
+  const bool uniform = layout.input != FERRULE_GEMM_F32 && m > 0 && random.chance(2);
+  if (uniform) {
+    std::fill(input.scales.begin(), input.scales.end(), input.scales[0]);
+    std::fill(input.zeros.begin(), input.zeros.end(), input.zeros[0]);
+  }
+
   ferrule_gemm_args args = {};
+  args.uniform = uniform;
   args.input =
       layout.input == FERRULE_GEMM_F32 ? static_cast<const void*>(input.values.data()) : input.codes.data();
   args.input_stride = input_stride;

@@ -264,7 +264,9 @@ struct Ending {
       : epilogue(args.epilogue),
         code_scale(scale),
         folded(args.uniform && !args.layout.groups),
-        to_codes(folded && epilogue.bounds && !args.epilogue.residual && args.epilogue.output_scale != 0),
+        to_codes(
+            folded && args.epilogue.output_scale != 0 &&
+            (args.epilogue.residual ? args.epilogue.activation == FERRULE_ACTIVATION_NONE : epilogue.bounds)),
         bounds(bound_codes(args.epilogue)) {
     for (size_t v = 0; v < 2; ++v) {
       const float unit = (folded ? args.input_scales[0] : 1) / static_cast<float>(code_scale);
@@ -374,7 +376,7 @@ __attribute__((always_inline)) inline void scale_tile(const ferrule_gemm_args& a
 }
 
 // Codes of a tile. Four vectors of sums become one of bytes, in whose lanes each has a double word.
-template <size_t Vectors>
+template <size_t Vectors, bool Adds>
 void write_codes(const ferrule_gemm_args& args, const Panel& panel, const Ending& ending,
                  const TileRows& rows) {
   constexpr size_t kTogether = 4 / Vectors;  // rows
@@ -387,10 +389,15 @@ void write_codes(const ferrule_gemm_args& args, const Panel& panel, const Ending
     __m512i codes[4];
 #pragma GCC unroll 4
     for (size_t i = 0; i < 4; ++i) {
-      const size_t r = i / Vectors, v = i % Vectors;
-      const F32 sums = _mm512_cvtepi32_ps(rows.products(first + (r < rest ? r : 0), kLanes * v));
-      codes[i] =
-          _mm512_cvtps_epi32(min(ending.bounds.highest, fma(sums, ending.factor[v], ending.offset[v])));
+      const size_t row = first + (i / Vectors < rest ? i / Vectors : 0), v = i % Vectors;
+      F32 y = fma(_mm512_cvtepi32_ps(rows.products(row, kLanes * v)), ending.factor[v], ending.offset[v]);
+      if (Adds) {
+        const float* residual =
+            args.epilogue.residual + (rows.first + row) * args.epilogue.residual_stride + panel.first;
+        const auto mask = static_cast<Mask>(columns >> (kLanes * v));
+        y = fma(_mm512_maskz_loadu_ps(mask, residual + kLanes * v), ending.epilogue.inverse, y);
+      }
+      codes[i] = _mm512_cvtps_epi32(min(ending.bounds.highest, y));
     }
     const __m512i packed =
         _mm512_packs_epi16(_mm512_packs_epi32(codes[0], codes[1]), _mm512_packs_epi32(codes[2], codes[3]));
@@ -429,8 +436,12 @@ __attribute__((noinline)) void write_floats(const ferrule_gemm_args& args, const
 // other epilogues.
 void finish_tile(const ferrule_gemm_args& args, const Panel& panel, const Ending& ending,
                  const TileRows& rows) {
-  if (ending.to_codes)
-    return (panel.count > kLanes ? write_codes<2> : write_codes<1>)(args, panel, ending, rows);
+  if (ending.to_codes) {
+    const bool wide = panel.count > kLanes;
+    if (args.epilogue.residual)
+      return (wide ? write_codes<2, true> : write_codes<1, true>)(args, panel, ending, rows);
+    return (wide ? write_codes<2, false> : write_codes<1, false>)(args, panel, ending, rows);
+  }
   const Epilogue& epilogue = ending.epilogue;
   const float* residual = args.epilogue.residual;
   const size_t residual_stride = args.epilogue.residual_stride;
