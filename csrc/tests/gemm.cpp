@@ -1,5 +1,7 @@
 #include "tests/gemm.h"
 
+#include <algorithm>
+
 #include "ferrule/arena.h"
 #include "kernels/declarations.h"
 #include "ops/panels.h"
