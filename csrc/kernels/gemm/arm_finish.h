@@ -44,6 +44,25 @@ inline void load_group_scales(const Panel& panel, size_t group, int shift, F32 (
   scales[1] = mul(vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(halves), 16)), unit);
 }
 
+// Codes of whole rows of a panel. One scale for all rows is a number, so that no value is NaN; conversion and
+// narrowing saturate, and activations are bounds of bytes.
+inline void write_codes(const ferrule_gemm_args& args, const Panel& panel, size_t row, size_t rows,
+                        const RowValues* values) {
+  const Epilogue epilogue(args.epilogue);
+  const Bounds bounds = bound_codes(args.epilogue);
+  const F32 left = fma(load(panel.bias), epilogue.inverse, epilogue.zero);
+  const F32 right = fma(load(panel.bias + kLanes), epilogue.inverse, epilogue.zero);
+  const int8x8_t lowest = vdup_n_s8(static_cast<int8_t>(bounds.lowest));
+  const int8x8_t highest = vdup_n_s8(static_cast<int8_t>(vgetq_lane_s32(vcvtnq_s32_f32(bounds.highest), 0)));
+  int8_t* output = static_cast<int8_t*>(args.output) + row * args.output_stride + panel.first;
+  for (size_t r = 0; r < rows; ++r, output += args.output_stride) {
+    const int32x4_t low = vcvtnq_s32_f32(fma(values[r].half[0], epilogue.inverse, left));
+    const int32x4_t high = vcvtnq_s32_f32(fma(values[r].half[1], epilogue.inverse, right));
+    const int8x8_t codes = vqmovn_s16(vcombine_s16(vqmovn_s32(low), vqmovn_s32(high)));
+    vst1_s8(output, vmin_s8(highest, vmax_s8(lowest, codes)));
+  }
+}
+
 // Adds the bias and writes `rows` rows from `row` on.
 void finish_rows(const ferrule_gemm_args& args, const Panel& panel, size_t row, size_t rows,
                  const RowValues* values) {
@@ -58,6 +77,9 @@ void finish_rows(const ferrule_gemm_args& args, const Panel& panel, size_t row, 
     return;
   }
   const Epilogue epilogue(args.epilogue);
+  if (args.uniform && epilogue.bounds && !args.epilogue.residual && args.epilogue.output_scale != 0 &&
+      panel.count == kColumns)
+    return write_codes(args, panel, row, rows, values);
   for (size_t r = 0; r < rows; ++r) {
     const size_t first = panel.count < kLanes ? panel.count : kLanes;
     finish(args, epilogue, row + r, panel.first, first, add(values[r].half[0], left));
