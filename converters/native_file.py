@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DTYPES", "FORMAT", "GRAPH", "write_program"]
 
-FORMAT = "ferrule-program-1"
+FORMAT = "ferrule-program-2"
 GRAPH = "program.json"
 ALIGNMENT = 64
 DTYPES = {"float32": "F32", "int64": "I64", "int32": "I32", "bool": "BOOL", "int8": "I8", "uint8": "U8"}

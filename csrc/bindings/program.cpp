@@ -8,7 +8,7 @@
 
 #include "arguments.h"
 #include "groups.h"
-#include "ops/linear_packed.h"
+#include "ops/checksum.h"
 #include "tensor.h"
 
 namespace ferrule::bindings {

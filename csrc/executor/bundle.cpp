@@ -2,16 +2,14 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <map>
 #include <memory>
 #include <vector>
 
+#include "executor/input_file.h"
 #include "executor/sha256.h"
 #include "executor/value.h"
 
@@ -22,40 +20,25 @@ namespace {
 constexpr size_t kDeepestFolder = 32, kMostTold = 3;
 const char* const kManifest = "manifest.json";
 
-// An open file, which no symbolic link leads to.
-class OpenFile {
- public:
-  explicit OpenFile(const std::string& path)
-      : handle_(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)) {}
-  ~OpenFile() {
-    if (handle_ >= 0) close(handle_);
+// Calls take(bytes, count) for all of a file, which no symbolic link leads to. False where it cannot be read,
+// or `take` returns false.
+template <typename Take>
+bool read_all(const InputFile& file, const Take& take) {
+  std::vector<unsigned char> block(1 << 16);
+  int64_t count = file.is_open() ? 1 : -1;
+  for (uint64_t begin = 0; count > 0; begin += static_cast<uint64_t>(count)) {
+    count = file.read(begin, block.data(), block.size());
+    if (count > 0 && !take(block.data(), static_cast<size_t>(count))) return false;
   }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-
-  bool is_open() const { return handle_ >= 0; }
-  // Calls take(bytes, count) for all of it. False where it cannot be read, or `take` returns false.
-  template <typename Take>
-  bool read_all(const Take& take) const {
-    std::vector<unsigned char> block(1 << 16);
-    while (true) {
-      const ssize_t count = read(handle_, block.data(), block.size());
-      if (count == 0) return true;
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0 || !take(block.data(), static_cast<size_t>(count))) return false;
-    }
-  }
-
- private:
-  int handle_;
-};
+  return count == 0;
+}
 
 std::string read_manifest_text(const std::string& path) {
-  const OpenFile file(path);
+  const InputFile file(path, InputFile::Links::kRefused);
   if (!file.is_open())
     throw Error("FER-NAT-009", path + " cannot be opened: " + std::string(strerror(errno)) + ".");
   std::string text;
-  const bool is_read = file.read_all([&text](const unsigned char* bytes, size_t count) {
+  const bool is_read = read_all(file, [&text](const unsigned char* bytes, size_t count) {
     text.append(reinterpret_cast<const char*>(bytes), count);
     return text.size() <= kMostManifestBytes;
   });
@@ -85,9 +68,9 @@ void list_files(const std::string& folder, const std::string& below, size_t dept
 }
 
 std::string hash_file(const std::string& path) {
-  const OpenFile file(path);
+  const InputFile file(path, InputFile::Links::kRefused);
   Sha256 sum;
-  const bool is_read = file.is_open() && file.read_all([&sum](const unsigned char* bytes, size_t count) {
+  const bool is_read = read_all(file, [&sum](const unsigned char* bytes, size_t count) {
     sum.add(bytes, count);
     return true;
   });

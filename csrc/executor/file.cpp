@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "ops/linear_packed.h"
+#include "ops/checksum.h"
 
 namespace ferrule::executor {
 
@@ -11,7 +11,7 @@ namespace {
 constexpr Packing kPackings[] = {{" int4", 4, true}, {" uint4", 4, false}, {" uint2", 2, false}};
 
 // One code a byte.
-Constant unpack(const Constant& packed, const Packing& packing) {
+Constant unpack(const Constant& packed, const Packing& packing, const Allocate& allocate) {
   const size_t bytes = packed.spec.bytes(), each = 8 / packing.bits;
   Spec spec = {packing.is_signed ? Dtype::kInt8 : Dtype::kUint8, packed.shape()};
   const size_t last = spec.shape.rank - 1;
@@ -34,8 +34,8 @@ Constant unpack(const Constant& packed, const Packing& packing) {
 }  // namespace
 
 ProgramFile::ProgramFile(const std::string& path) : file_(path) {
-  if (file_.metadata("format") != "ferrule-program-1")
-    file_.refuse("is no program of this version: its metadata lack `format` ferrule-program-1");
+  if (file_.metadata("format") != "ferrule-program-2")
+    file_.refuse("is no program of this version: its metadata lack `format` ferrule-program-2");
   for (const Safetensors::Entry& entry : file_.entries()) read_sum(entry);
 }
 
@@ -55,18 +55,25 @@ ProgramFile::Sum ProgramFile::read_sum(const Safetensors::Entry& entry) const {
   return sum;
 }
 
-Constant ProgramFile::read(const std::string& name) const {
+Constant ProgramFile::read(const std::string& name, const Allocate& allocate) const {
   const Safetensors::Entry* entry = file_.find(name);
   if (!entry) throw Error("FER-NAT-003", "The program has no array " + name + ".");
   const Sum sum = read_sum(*entry);
-  Constant found = {entry->spec, file_.read(*entry)};
+  const Constant found = {entry->spec, allocate(entry->bytes)};
+  file_.read(*entry, found.memory.get());
   if (ops::checksum(found.memory.get(), entry->bytes) != sum.checksum)
     file_.refuse("is damaged: the bytes of " + name);
-  return sum.packing ? unpack(found, *sum.packing) : found;
+  return sum.packing ? unpack(found, *sum.packing, allocate) : found;
+}
+
+size_t ProgramFile::bytes() const {
+  size_t total = 0;
+  for (const Safetensors::Entry& entry : file_.entries()) total += entry.bytes;
+  return total;
 }
 
 std::string ProgramFile::read_text(const std::string& name) const {
-  const Constant bytes = read(name);
+  const Constant bytes = read(name, allocate);
   return {bytes.as<char>(), bytes.spec.bytes()};
 }
 

@@ -23,7 +23,8 @@ class ProgramFile : public Constants {
  public:
   // Reads the header. Throws Error FER-NAT-001 for a file that cannot be read, is cut short or is none.
   explicit ProgramFile(const std::string& path);
-  Constant read(const std::string& name) const override;
+  Constant read(const std::string& name, const Allocate& allocate) const override;
+  size_t bytes() const override;
   std::string read_text(const std::string& name) const;  // of an array of uint8
 
  private:

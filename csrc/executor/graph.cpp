@@ -33,7 +33,7 @@ size_t find_name(const std::vector<T>& items, const std::string& name) {
 
 class Reader {
  public:
-  explicit Reader(const Constants& constants) : shared_(constants) {}
+  Reader(const Constants& constants, ferrule_pool* pool) : shared_(constants, pool) {}
 
   Graph read(const Json& json) {
     if (const Json* states = json.find("states")) {
@@ -147,8 +147,8 @@ class Reader {
 
 }  // namespace
 
-Graph read_graph(const std::string& text, const Constants& constants) {
-  return Reader(constants).read(Json::parse(text));
+Graph read_graph(const std::string& text, const Constants& constants, ferrule_pool* pool) {
+  return Reader(constants, pool).read(Json::parse(text));
 }
 
 }  // namespace ferrule::executor

@@ -79,9 +79,9 @@ struct Graph {
   std::set<std::string> kernels;    // those that nodes may run, as kernels/table.inc names them
 };
 
-// Throws Error: FER-NAT-002 for a text that is no JSON, FER-NAT-003 for one that is no graph, or of ops
-// unknown here.
-Graph read_graph(const std::string& text, const Constants& constants);
+// pool: threads that help to pack weights, or NULL. Throws Error: FER-NAT-002 for a text that is no JSON,
+// FER-NAT-003 for one that is no graph, or of ops unknown here.
+Graph read_graph(const std::string& text, const Constants& constants, ferrule_pool* pool = nullptr);
 
 }  // namespace ferrule::executor
 

@@ -205,12 +205,22 @@ Constant Node::constant(const char* name, Dtype dtype) const {
   return found;
 }
 
-Constant Node::constant(const char* name, Dtype dtype, size_t rank) const {
-  Constant found = shared_.read(text(name));
+void Node::expect(const char* name, const Constant& found, Dtype dtype, size_t rank) const {
   if (found.spec.dtype != dtype || found.shape().rank != rank) {
     refuse("`" + std::string(name) + "` is " + name_of(found.spec.dtype) + " " + found.shape().text() +
            " where " + name_of(dtype) + " of " + std::to_string(rank) + " axes is needed");
   }
+}
+
+Constant Node::constant(const char* name, Dtype dtype, size_t rank) const {
+  Constant found = shared_.read(text(name));
+  expect(name, found, dtype, rank);
+  return found;
+}
+
+Constant Node::borrow(const char* name, Dtype dtype, size_t rank) const {
+  Constant found = shared_.borrow(text(name));
+  expect(name, found, dtype, rank);
   return found;
 }
 

@@ -61,6 +61,12 @@ class Node {
   // The array that the attribute names; `dtype` and `rank` are checked.
   Constant constant(const char* name, Dtype dtype, size_t rank) const;
   Constant constant(const char* name, Dtype dtype) const;  // of any rank
+  Constant borrow(const char* name, Dtype dtype,
+                  size_t rank) const;  // to be packed and let go: Shared::borrow
+
+  // As Shared has them.
+  std::shared_ptr<unsigned char> reserve(size_t bytes) const { return shared_.reserve(bytes); }
+  ferrule_pool* pool() const { return shared_.pool(); }
 
   // What `make` returns, or what it returned for another node of whose attributes those of these names are
   // the same; `kind` names its type, and all else that it depends on.
@@ -83,6 +89,7 @@ class Node {
 
  private:
   std::string key(std::initializer_list<const char*> names) const;
+  void expect(const char* name, const Constant& found, Dtype dtype, size_t rank) const;
 
   const Json& json_;
   const std::vector<std::string>& dims_;

@@ -45,20 +45,17 @@ struct Program::Prepared {
 };
 
 Program::Program(const std::string& path, size_t threads) {
-  const ProgramFile file(path);
-  graph_ = read_graph(file.read_text("program.json"), file);
-  for (const State& state : graph_.states) states_.push_back(copy_of(state.initial));
-  prepared_.resize(graph_.entries.size());
   if (threads > 1) {
-    pool_ = ferrule_pool_create(threads);
+    pool_.reset(ferrule_pool_create(threads));
     if (!pool_) throw Error("FER-NAT-006", "The system starts no " + std::to_string(threads) + " threads.");
   }
+  const ProgramFile file(path);
+  graph_ = read_graph(file.read_text("program.json"), file, pool_.get());
+  for (const State& state : graph_.states) states_.push_back(copy_of(state.initial));
+  prepared_.resize(graph_.entries.size());
 }
 
-Program::~Program() {
-  ferrule_pool_destroy(pool_);
-  ferrule_arena_destroy(&arena_);
-}
+Program::~Program() { ferrule_arena_destroy(&arena_); }
 
 size_t Program::find_entry(const std::string& name) const {
   for (size_t i = 0; i < graph_.entries.size(); ++i) {
@@ -113,7 +110,7 @@ Lengths Program::bind_lengths(const Entry& entry, const std::vector<Array>& inpu
 std::unique_ptr<Program::Prepared> Program::build(size_t number, Lengths lengths) {
   const Entry& entry = graph_.entries[number];
   auto prepared = std::make_unique<Prepared>();
-  prepared->plan = make_plan(entry, graph_, lengths, ferrule_pool_threads(pool_));
+  prepared->plan = make_plan(entry, graph_, lengths, ferrule_pool_threads(pool_.get()));
   const Plan& plan = prepared->plan;
   for (size_t s = 0; s < entry.steps.size(); ++s) {
     const Step& step = entry.steps[s];
@@ -257,7 +254,7 @@ void Program::run_steps(const Entry& entry, Prepared& prepared, double* seconds)
                          prepared.inputs[s].size(),
                          prepared.results[s].size(),
                          arena_.memory + prepared.plan.values_bytes,
-                         pool_,
+                         pool_.get(),
                          &prepared.plan.lengths};
       step.op->run(call);
     }

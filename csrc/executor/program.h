@@ -47,6 +47,9 @@ class Program {
 
  private:
   struct Prepared;
+  struct PoolCloser {
+    void operator()(ferrule_pool* pool) const { ferrule_pool_destroy(pool); }
+  };
   Prepared& prepare(size_t entry, const std::vector<Array>& inputs);
   Lengths bind_lengths(const Entry& entry, const std::vector<Array>& inputs) const;
   std::unique_ptr<Prepared> build(size_t entry, Lengths lengths);
@@ -57,7 +60,7 @@ class Program {
 
   Graph graph_;
   std::vector<std::shared_ptr<unsigned char>> states_;
-  ferrule_pool* pool_ = nullptr;
+  std::unique_ptr<ferrule_pool, PoolCloser> pool_;  // NULL where one thread is enough
   ferrule_arena arena_ = {};
   std::vector<std::vector<std::unique_ptr<Prepared>>> prepared_;  // of each entry point, the last used first
   std::atomic<bool> busy_{false};

@@ -26,7 +26,8 @@ Array Proof::read_one(size_t row, const char* part, const std::string& name,
   const std::string whole = name_part(row, part) + name;
   const Safetensors::Entry* entry = file_.find(whole);
   if (!entry) file_.refuse("lacks " + whole);
-  held->push_back(file_.read(*entry));
+  held->push_back(allocate(entry->bytes));
+  file_.read(*entry, held->back().get());
   return {entry->spec, held->back().get()};
 }
 

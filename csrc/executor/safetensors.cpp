@@ -27,18 +27,17 @@ void Safetensors::refuse(const std::string& what) const {
   throw Error("FER-NAT-001", path_ + " " + what + ".");
 }
 
-Safetensors::Safetensors(const std::string& path) : path_(path), file_(fopen(path.c_str(), "rb")) {
-  if (!file_) refuse("cannot be opened: " + std::string(strerror(errno)));
-  if (fseeko(file_.get(), 0, SEEK_END) != 0) refuse("cannot be read");
-  const auto bytes = ftello(file_.get());
-  if (bytes < 0) refuse("cannot be read");
-  read_header(static_cast<uint64_t>(bytes));
+Safetensors::Safetensors(const std::string& path) : path_(path), file_(path, InputFile::Links::kFollowed) {
+  if (!file_.is_open()) refuse("cannot be opened: " + std::string(strerror(errno)));
+  uint64_t bytes = 0;
+  if (!file_.find_size(&bytes)) refuse("cannot be read");
+  read_header(bytes);
 }
 
 void Safetensors::read_bytes(uint64_t begin, void* to, uint64_t bytes) const {
-  if (fseeko(file_.get(), static_cast<off_t>(begin), SEEK_SET) != 0 ||
-      fread(to, 1, bytes, file_.get()) != bytes)
-    refuse("is cut short");
+  const int64_t count = file_.read(begin, to, bytes);
+  if (count < 0) refuse("cannot be read");
+  if (static_cast<uint64_t>(count) != bytes) refuse("is cut short");
 }
 
 void Safetensors::read_header(uint64_t file_bytes) {
@@ -99,10 +98,6 @@ const std::string& Safetensors::metadata(const std::string& name) const {
   return found ? found->text() : kNone;
 }
 
-std::shared_ptr<unsigned char> Safetensors::read(const Entry& entry) const {
-  std::shared_ptr<unsigned char> memory = allocate(entry.bytes);
-  read_bytes(entry.begin, memory.get(), entry.bytes);
-  return memory;
-}
+void Safetensors::read(const Entry& entry, void* to) const { read_bytes(entry.begin, to, entry.bytes); }
 
 }  // namespace ferrule::executor

@@ -2,12 +2,10 @@
 #ifndef FERRULE_EXECUTOR_SAFETENSORS_H
 #define FERRULE_EXECUTOR_SAFETENSORS_H
 
-#include <stdio.h>
-
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "executor/input_file.h"
 #include "executor/json.h"
 #include "executor/value.h"
 
@@ -28,20 +26,16 @@ class Safetensors {
   const std::vector<Entry>& entries() const { return entries_; }  // by name
   const Entry* find(const std::string& name) const;               // NULL where there is none
   const std::string& metadata(const std::string& name) const;     // "" where there is none
-  // The bytes of an array, FERRULE_ALIGNMENT-aligned. Throws Error FER-NAT-001, FER-NAT-006.
-  std::shared_ptr<unsigned char> read(const Entry& entry) const;
-  [[noreturn]] void refuse(const std::string& what) const;  // Error FER-NAT-001: "<path> <what>."
+  void read(const Entry& entry, void* to) const;                  // the bytes; throws Error FER-NAT-001
+  [[noreturn]] void refuse(const std::string& what) const;        // Error FER-NAT-001: "<path> <what>."
 
  private:
-  struct Closer {
-    void operator()(FILE* file) const { fclose(file); }
-  };
   void read_bytes(uint64_t begin, void* to, uint64_t bytes) const;
   void read_header(uint64_t file_bytes);
   void add_entry(const std::string& name, const Json& json, uint64_t data, uint64_t data_bytes);
 
   std::string path_;
-  std::unique_ptr<FILE, Closer> file_;
+  InputFile file_;
   Json metadata_;
   std::vector<Entry> entries_;
 };

@@ -2,14 +2,21 @@
 
 namespace ferrule::executor {
 
-Constant Shared::read(const std::string& name) {
+Shared::Shared(const Constants& constants, ferrule_pool* pool)
+    : constants_(constants), pool_(pool), region_(constants.bytes()) {}
+
+Constant Shared::read(const std::string& name, const Allocate& allocate) {
   const auto found = read_.find(name);
   if (found != read_.end()) {
     if (auto memory = found->second.memory.lock()) return {found->second.spec, std::move(memory)};
   }
-  Constant constant = constants_.read(name);
+  Constant constant = constants_.read(name, allocate);
   read_[name] = {constant.spec, constant.memory};
   return constant;
+}
+
+Constant Shared::borrow(const std::string& name) {
+  return read(name, [this](size_t bytes) { return lender_.lend(bytes); });
 }
 
 size_t Shared::bytes() const {

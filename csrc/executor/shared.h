@@ -3,11 +3,14 @@
 #ifndef FERRULE_EXECUTOR_SHARED_H
 #define FERRULE_EXECUTOR_SHARED_H
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
+#include "executor/memory.h"
 #include "executor/value.h"
+#include "ferrule/threads.h"
 
 namespace ferrule::executor {
 
@@ -24,21 +27,32 @@ struct Constant {
   }
 };
 
+// FERRULE_ALIGNMENT-aligned memory. Throws Error FER-NAT-006.
+using Allocate = std::function<std::shared_ptr<unsigned char>(size_t bytes)>;
+
 class Constants {
  public:
   virtual ~Constants() = default;
   // Throws Error: FER-NAT-003 where there is none of the name, FER-NAT-001 where its bytes are not those
   // written.
-  virtual Constant read(const std::string& name) const = 0;
+  virtual Constant read(const std::string& name, const Allocate& allocate) const = 0;
+  virtual size_t bytes() const = 0;  // of all arrays
 };
 
 // Finds again what still lives; keeps nothing alive itself.
 class Shared {
  public:
-  explicit Shared(const Constants& constants) : constants_(constants) {}
+  // pool: threads that help to pack, or NULL.
+  Shared(const Constants& constants, ferrule_pool* pool);
 
-  // Throws as Constants::read does.
-  Constant read(const std::string& name);
+  // Throw as Constants::read does. What is borrowed shall be packed and let go: its memory is used again.
+  Constant read(const std::string& name) { return read(name, allocate); }
+  Constant borrow(const std::string& name);
+
+  // Memory for what is packed, which lives as long as the program.
+  std::shared_ptr<unsigned char> reserve(size_t bytes) { return region_.take(bytes); }
+
+  ferrule_pool* pool() const { return pool_; }
 
   // The object that was made for the key, which names its type and all that it depends on, else what `make`
   // returns. T has a member `bytes`, of the memory that it holds.
@@ -54,6 +68,8 @@ class Shared {
   size_t bytes() const;
 
  private:
+  Constant read(const std::string& name, const Allocate& allocate);
+
   struct Made {
     std::weak_ptr<const void> object;
     size_t bytes = 0;
@@ -63,6 +79,9 @@ class Shared {
     std::weak_ptr<unsigned char> memory;
   };
   const Constants& constants_;
+  ferrule_pool* pool_;
+  Lender lender_;
+  Region region_;
   std::map<std::string, Made> made_;
   std::map<std::string, Read> read_;
 };

@@ -360,16 +360,23 @@ ferrule_status ferrule_conv_packed_size(const ferrule_linear_spec* spec, size_t 
   return FERRULE_OK;
 }
 
-ferrule_status ferrule_conv_pack(const ferrule_linear_spec* spec, size_t groups, const char* isa,
-                                 const ferrule_linear_weights* weights, void* packed) {
+ferrule_status ferrule::ops::pack_layers(const ferrule_linear_spec& spec, size_t groups, const char* isa,
+                                         const ferrule_linear_weights& weights, Sealing sealing,
+                                         ferrule_pool* pool, void* packed) {
   size_t bytes = 0;
-  if (const ferrule_status status = ferrule_conv_packed_size(spec, groups, isa, &bytes)) return status;
+  if (const ferrule_status status = ferrule_conv_packed_size(&spec, groups, isa, &bytes)) return status;
   for (size_t group = 0; group < groups; ++group) {
-    const ferrule_linear_weights part = take_group(*spec, *weights, group);
+    const ferrule_linear_weights part = take_group(spec, weights, group);
     auto* to = static_cast<uint8_t*>(packed) + group * (bytes / groups);
-    if (const ferrule_status status = ferrule_linear_pack(spec, isa, &part, to)) return status;
+    if (const ferrule_status status = pack_layer(spec, isa, part, sealing, pool, to)) return status;
   }
   return FERRULE_OK;
+}
+
+ferrule_status ferrule_conv_pack(const ferrule_linear_spec* spec, size_t groups, const char* isa,
+                                 const ferrule_linear_weights* weights, void* packed) {
+  using ferrule::ops::Sealing;
+  return ferrule::ops::pack_layers(*spec, groups, isa, *weights, Sealing::kSummed, nullptr, packed);
 }
 
 size_t ferrule_conv_scratch(const ferrule_conv_args* args, size_t threads) {

@@ -1,14 +1,13 @@
 #include "ops/linear_packed.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "ferrule/arena.h"
+#include "ops/checksum.h"
 #include "ops/run.h"
 
 namespace {
 
-using ferrule::ops::bits_of;
 using ferrule::ops::is_lookup;
 using ferrule::ops::kPanelsOffset;
 using ferrule::ops::PackedHeader;
@@ -54,73 +53,6 @@ ferrule_status make_plan(const ferrule_linear_spec& spec, const char* isa, Plan*
   return FERRULE_OK;
 }
 
-bool all_finite(const float* values, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    if (!isfinite(values[i])) return false;
-  }
-  return true;
-}
-
-bool bfloat16_holds(const float* values, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    uint32_t bits;
-    memcpy(&bits, &values[i], sizeof(bits));
-    if (bits & 0xFFFF) return false;
-  }
-  return true;
-}
-
-// Whether of every four neighbouring values of a row at most two are other than 0.
-template <typename Value>
-bool is_sparse(const ferrule_linear_spec& spec, const Value* values) {
-  for (size_t n = 0; n < spec.rows; ++n) {
-    for (size_t k = 0, kept = 0; k < spec.depth; ++k) {
-      if (k % 4 == 0) kept = 0;
-      kept += values[n * spec.depth + k] != 0;
-      if (kept > 2) return false;
-    }
-  }
-  return true;
-}
-
-ferrule_status check_codes(const ferrule_linear_spec& spec, const void* codes) {
-  const size_t count = spec.rows * spec.depth;
-  if (spec.weight == FERRULE_WEIGHT_AFFINE8) return FERRULE_OK;
-  if (spec.weight == FERRULE_WEIGHT_AFFINE4) {
-    for (size_t i = 0; i < count; ++i) {
-      const int code = static_cast<const int8_t*>(codes)[i];
-      if (code < -8 || code > 7) return FERRULE_BAD_VALUE;
-    }
-    return FERRULE_OK;
-  }
-  for (size_t i = 0; i < count; ++i) {
-    if (static_cast<const uint8_t*>(codes)[i] >> bits_of(spec.weight)) return FERRULE_BAD_VALUE;
-  }
-  return FERRULE_OK;
-}
-
-ferrule_status check_weights(const ferrule_linear_spec& spec, const ferrule_panel_layout& layout,
-                             const ferrule_linear_weights& weights) {
-  if (weights.bias && !all_finite(weights.bias, spec.rows)) return FERRULE_BAD_VALUE;
-  if (spec.weight == FERRULE_WEIGHT_F32) {
-    if (!weights.values && spec.rows && spec.depth) return FERRULE_BAD_SHAPE;
-    if (!all_finite(weights.values, spec.rows * spec.depth)) return FERRULE_BAD_VALUE;
-    return spec.sparse24 && !is_sparse(spec, weights.values) ? FERRULE_BAD_VALUE : FERRULE_OK;
-  }
-  if (!weights.codes && spec.rows && spec.depth) return FERRULE_BAD_SHAPE;
-  const bool lookup = is_lookup(spec.weight);
-  if (spec.rows && (lookup ? !weights.table : !weights.scales)) return FERRULE_BAD_SHAPE;
-  const size_t scales = spec.rows * (layout.groups ? layout.groups : 1);
-  if (weights.scales && !all_finite(weights.scales, scales)) return FERRULE_BAD_VALUE;
-  if (layout.groups && !bfloat16_holds(weights.scales, scales)) return FERRULE_BAD_VALUE;
-  if (lookup && spec.rows) {
-    const size_t palettes = spec.group ? spec.rows / spec.group : 1;
-    if (!all_finite(weights.table, palettes << bits_of(spec.weight))) return FERRULE_BAD_VALUE;
-  }
-  if (spec.sparse24 && !is_sparse(spec, static_cast<const int8_t*>(weights.codes))) return FERRULE_BAD_VALUE;
-  return check_codes(spec, weights.codes);
-}
-
 uint64_t sum_header(const PackedHeader& header) {
   return ferrule::ops::checksum(&header, offsetof(PackedHeader, header_sum));
 }
@@ -141,18 +73,6 @@ ferrule_linear_spec spec_of(const PackedHeader& header) {
 }
 
 }  // namespace
-
-uint64_t ferrule::ops::checksum(const void* bytes, size_t count) {
-  const auto* p = static_cast<const uint8_t*>(bytes);
-  uint64_t sum = 0x9E3779B97F4A7C15u ^ count;
-  for (size_t i = 0; i < count; i += sizeof(uint64_t)) {
-    uint64_t word = 0;
-    memcpy(&word, p + i, count - i < sizeof(word) ? count - i : sizeof(word));
-    sum = (sum ^ word) * 0xBF58476D1CE4E5B9u;
-    sum ^= sum >> 29;
-  }
-  return sum;
-}
 
 const char* ferrule::ops::op_of(const ferrule_linear_spec& spec) {
   const bool floats = spec.input == FERRULE_INPUT_F32;
@@ -209,35 +129,42 @@ ferrule_status ferrule_linear_packed_size(const ferrule_linear_spec* spec, const
   return status;
 }
 
-ferrule_status ferrule_linear_pack(const ferrule_linear_spec* spec, const char* isa,
-                                   const ferrule_linear_weights* weights, void* packed) {
+ferrule_status ferrule::ops::pack_layer(const ferrule_linear_spec& spec, const char* isa,
+                                        const ferrule_linear_weights& weights, Sealing sealing,
+                                        ferrule_pool* pool, void* packed) {
   Plan plan;
-  if (const ferrule_status status = make_plan(*spec, isa, &plan)) return status;
-  if (const ferrule_status status = check_weights(*spec, plan.layout, *weights)) return status;
+  if (const ferrule_status status = make_plan(spec, isa, &plan)) return status;
+  if (const ferrule_status status = check_weights(spec, plan.layout, weights)) return status;
   if (!packed) return FERRULE_BAD_SHAPE;
   if (reinterpret_cast<uintptr_t>(packed) % FERRULE_ALIGNMENT) return FERRULE_BAD_LAYOUT;
 
   auto* bytes = static_cast<uint8_t*>(packed);
   memset(bytes, 0, kPanelsOffset);
   PackedHeader header = {};
-  memcpy(header.magic, ferrule::ops::kPackedMagic, sizeof(header.magic));
-  header.version = ferrule::ops::kPackedVersion;
-  header.weight = static_cast<uint32_t>(spec->weight);
-  header.input = static_cast<uint32_t>(spec->input);
-  header.sparse24 = spec->sparse24 != 0;
-  header.rows = spec->rows;
-  header.depth = spec->depth;
-  header.group = spec->group;
-  header.input_scale = spec->input_scale;
-  header.input_zero = spec->input_zero;
+  memcpy(header.magic, kPackedMagic, sizeof(header.magic));
+  header.version = kPackedVersion;
+  header.weight = static_cast<uint32_t>(spec.weight);
+  header.input = static_cast<uint32_t>(spec.input);
+  header.sparse24 = spec.sparse24 != 0;
+  header.rows = spec.rows;
+  header.depth = spec.depth;
+  header.group = spec.group;
+  header.input_scale = spec.input_scale;
+  header.input_zero = spec.input_zero;
   strncpy(header.op, plan.kernel->op, sizeof(header.op) - 1);
   strncpy(header.isa, plan.kernel->isa, sizeof(header.isa) - 1);
   header.bytes = plan.bytes;
-  header.palette_error = ferrule::ops::pack_panels(*spec, plan.layout, *weights, bytes + kPanelsOffset);
-  header.panels_sum = ferrule::ops::checksum(bytes + kPanelsOffset, plan.bytes - kPanelsOffset);
+  header.palette_error = pack_panels(spec, plan.layout, weights, bytes + kPanelsOffset, pool);
+  if (sealing == Sealing::kSummed)
+    header.panels_sum = checksum(bytes + kPanelsOffset, plan.bytes - kPanelsOffset);
   header.header_sum = sum_header(header);
   memcpy(bytes, &header, sizeof(header));
   return FERRULE_OK;
+}
+
+ferrule_status ferrule_linear_pack(const ferrule_linear_spec* spec, const char* isa,
+                                   const ferrule_linear_weights* weights, void* packed) {
+  return ferrule::ops::pack_layer(*spec, isa, *weights, ferrule::ops::Sealing::kSummed, nullptr, packed);
 }
 
 ferrule_status ferrule_linear_check(const void* packed, size_t bytes, int whole, ferrule_linear_info* info) {

@@ -183,10 +183,16 @@ bool Tensor::operator==(const Tensor& other) const {
          memcmp(memory.get(), other.memory.get(), spec.bytes()) == 0;
 }
 
-executor::Constant TestConstants::read(const std::string& name) const {
+executor::Constant TestConstants::read(const std::string& name, const executor::Allocate&) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) throw Error("FER-NAT-003", "There is no array " + name + ".");
   return {found->second.spec, found->second.memory};
+}
+
+size_t TestConstants::bytes() const {
+  size_t total = 0;
+  for (const auto& [name, tensor] : tensors_) total += tensor.spec.bytes();
+  return total;
 }
 
 std::vector<Tensor> run_graph(const std::string& text, const std::vector<Tensor>& inputs,

@@ -55,7 +55,8 @@ class TestConstants : public executor::Constants {
  public:
   TestConstants() = default;
   void add(const std::string& name, const Tensor& tensor) { tensors_.insert_or_assign(name, tensor); }
-  executor::Constant read(const std::string& name) const override;
+  executor::Constant read(const std::string& name, const executor::Allocate& allocate) const override;
+  size_t bytes() const override;
 
  private:
   std::map<std::string, Tensor> tensors_;

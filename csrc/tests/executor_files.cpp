@@ -124,7 +124,7 @@ bool runs_as_written(const TemporaryFile& file) {
 
 bool reads_as(const executor::ProgramFile& file, const char* name, executor::Dtype dtype,
               const std::vector<int>& codes) {
-  const executor::Constant found = file.read(name);
+  const executor::Constant found = file.read(name, executor::allocate);
   bool passed = found.spec.dtype == dtype && found.shape().rank == 2 && found.shape().count() == codes.size();
   for (size_t i = 0; passed && i < codes.size(); ++i) {
     const int code = dtype == executor::Dtype::kInt8 ? found.as<int8_t>()[i] : found.as<uint8_t>()[i];

@@ -9,7 +9,7 @@
 #include <filesystem>
 
 #include "executor/sha256.h"
-#include "ops/linear_packed.h"
+#include "ops/checksum.h"
 
 namespace ferrule::tests {
 
@@ -71,7 +71,7 @@ std::string safetensors_bytes(const std::vector<StoredArray>& parts, const std::
 
 std::string program_bytes(const std::string& graph, std::vector<StoredArray> parts) {
   parts.insert(parts.begin(), {"program.json", "U8", std::to_string(graph.size()), graph});
-  std::string sums = R"("format":"ferrule-program-1")";
+  std::string sums = R"("format":"ferrule-program-2")";
   for (const StoredArray& part : parts) {
     char sum[20];
     snprintf(sum, sizeof(sum), "%016llx",

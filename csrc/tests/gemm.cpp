@@ -167,7 +167,7 @@ void test_gemm(Rig& rig, const char* op, ferrule_weight_kind kind, ferrule_gemm_
     clear_odd_rows(weights.codes.data(), spec.rows, spec.depth);
     clear_odd_rows(input.codes.data(), input.codes.size() ? m : 0, input_stride);
   }
-  ops::pack_panels(spec, layout, weights.weights(), packed.arena.memory);
+  ops::pack_panels(spec, layout, weights.weights(), packed.arena.memory, nullptr);
 
   const bool uniform = layout.input != FERRULE_GEMM_F32 && m > 0 && random.chance(2);
   if (uniform) {

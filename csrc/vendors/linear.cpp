@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "ferrule/arena.h"
-#include "ops/linear_packed.h"
+#include "ops/checksum.h"
 #include "vendors/run.h"
 
 namespace ferrule::vendors {

@@ -47,9 +47,9 @@ ferrule_linear_spec read_spec(const Node& node) {
 void read_weight(const Node& node, size_t rank, Weights* weights) {
   ferrule_linear_spec& spec = weights->spec;
   if (spec.weight == FERRULE_WEIGHT_F32)
-    weights->weight = node.constant("weight", Dtype::kFloat32, rank);
+    weights->weight = node.borrow("weight", Dtype::kFloat32, rank);
   else
-    weights->weight = node.constant("codes", is_affine(spec) ? Dtype::kInt8 : Dtype::kUint8, rank);
+    weights->weight = node.borrow("codes", is_affine(spec) ? Dtype::kInt8 : Dtype::kUint8, rank);
   const Shape& shape = weights->shape = weights->weight.shape();
   // Packed weights are padded: from an empty array that says it has billions of rows they would take
   // gigabytes.
@@ -132,8 +132,9 @@ PackedWeights pack(const Node& node, const Weights& weights, size_t groups) {
   packed.rows = weights.spec.rows;
   packed.depth = spec.depth;
   require_packed(node, ferrule_conv_packed_size(&spec, groups, nullptr, &packed.bytes));
-  packed.memory = allocate(packed.bytes);
-  require_packed(node, ferrule_conv_pack(&spec, groups, nullptr, &pointers, packed.memory.get()));
+  packed.memory = node.reserve(packed.bytes);
+  require_packed(node, ops::pack_layers(spec, groups, nullptr, pointers, ops::Sealing::kNone, node.pool(),
+                                        packed.memory.get()));
   return packed;
 }
 

@@ -12,7 +12,7 @@ namespace ferrule::executor {
 // The array `scales`: [rows, groups], or [rows] where there is one group.
 Constant read_scales(const Node& node, size_t rows, size_t groups);
 
-// Weights as the node names them, checked against each other but not packed.
+// Weights as the node names them, checked against each other but not packed; `weight` is borrowed.
 struct Weights {
   ferrule_linear_spec spec;  // rows: the first axis of the weight; depth: all others
   Shape shape;               // of the weight

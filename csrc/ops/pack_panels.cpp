@@ -1,0 +1,226 @@
+#include <math.h>
+#include <string.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "ops/panels.h"
+#include "ops/run.h"
+
+namespace {
+
+using ferrule::ops::is_lookup;
+using ferrule::ops::kSparseUnit;
+
+// Writes a row of bytes, one code each, by words that lie `stride` bytes apart: a word takes the codes of
+// kParts words of the row, each shifted into the bits that the last has left.
+template <typename Word, size_t kParts>
+void write_row(const uint8_t* row, size_t bytes, uint8_t* to, size_t stride) {
+  constexpr size_t kBits = 8 / kParts;
+  constexpr auto kMask = static_cast<Word>(static_cast<Word>(-1) / 255 * ((1u << kBits) - 1));
+  for (; bytes >= kParts * sizeof(Word); bytes -= kParts * sizeof(Word), to += stride) {
+    Word packed = 0;
+    for (size_t part = 0; part < kParts; ++part, row += sizeof(Word)) {
+      Word codes;
+      memcpy(&codes, row, sizeof(Word));
+      packed = static_cast<Word>(packed | (codes & kMask) << (part * kBits));
+    }
+    memcpy(to, &packed, sizeof(Word));
+  }
+  Word packed = 0;
+  for (size_t part = 0, left = bytes; left; ++part) {
+    const size_t some = std::min(left, sizeof(Word));
+    Word codes = 0;
+    memcpy(&codes, row + part * sizeof(Word), some);
+    packed = static_cast<Word>(packed | (codes & kMask) << (part * kBits));
+    left -= some;
+  }
+  if (bytes) memcpy(to, &packed, sizeof(Word));
+}
+
+using RowWriter = void(const uint8_t* row, size_t bytes, uint8_t* to, size_t stride);
+
+template <typename Word>
+RowWriter* find_row_writer(size_t bits) {
+  return bits == 8 ? write_row<Word, 1> : bits == 4 ? write_row<Word, 2> : write_row<Word, 4>;
+}
+
+RowWriter* find_row_writer(size_t word_bytes, size_t bits) {
+  switch (word_bytes) {
+    case 2:
+      return find_row_writer<uint16_t>(bits);
+    case 4:
+      return find_row_writer<uint32_t>(bits);
+    default:
+      return find_row_writer<uint64_t>(bits);  // no tile has longer steps
+  }
+}
+
+// One panel being written: column c is output feature first + c.
+struct Writer {
+  const ferrule_linear_spec& spec;
+  const ferrule_panel_layout& layout;
+  const ferrule_linear_weights& weights;
+  uint8_t* panel;
+  size_t first, count;
+
+  template <typename T>
+  T* section(size_t offset) const {
+    return reinterpret_cast<T*>(panel + offset);
+  }
+
+  // The weights of a row by whole words: floats, or codes of any size.
+  void write_words() const {
+    const size_t element = spec.weight == FERRULE_WEIGHT_F32 ? sizeof(float) : 1;
+    const size_t row_bytes = layout.depth * element, word_bytes = layout.step * element;
+    const void* all = element == 1 ? weights.codes : weights.values;
+    const auto* rows = static_cast<const uint8_t*>(all) + first * row_bytes;
+    RowWriter* write = find_row_writer(word_bytes, element == 1 ? layout.bits : 8);
+    for (size_t c = 0; c < count; ++c)
+      write(rows + c * row_bytes, row_bytes, panel + c * word_bytes, layout.columns * word_bytes);
+  }
+
+  // `values` of [rows][depth], as many bits each as the codes of the layout. Where fewer than two of four are
+  // not zero, zeros are kept as well.
+  template <typename Value>
+  void write_kept(const Value* values) const {
+    const size_t unit_bytes = layout.columns * (sizeof(uint32_t) + kSparseUnit / 2 * sizeof(Value));
+    for (size_t c = 0; c < count; ++c) {
+      const Value* row = values + (first + c) * layout.depth;
+      for (size_t k = 0, kept = 0; k < layout.depth; ++k) {
+        if (k % 4 == 0) kept = 0;
+        if (row[k] == 0) continue;
+        uint8_t* unit = panel + k / kSparseUnit * unit_bytes;
+        const size_t i = k % kSparseUnit / 4 * 2 + kept++, p = i / 4, j = i % 4;
+        uint8_t& place = unit[c * sizeof(uint32_t) + j];
+        place = static_cast<uint8_t>(place | (k % 4) << (2 * p));
+        auto* kept_values = reinterpret_cast<Value*>(unit + layout.columns * sizeof(uint32_t));
+        kept_values[sizeof(Value) == 1 ? (p * layout.columns + c) * 4 + j : i * layout.columns + c] = row[k];
+      }
+    }
+  }
+
+  void write_affine_columns() const {
+    const size_t groups = layout.groups ? layout.groups : 1,
+                 group = layout.groups ? layout.group : layout.depth;
+    for (size_t c = 0; c < count; ++c) {
+      const size_t n = first + c;
+      const auto* row = static_cast<const int8_t*>(weights.codes) + n * layout.depth;
+      const float* scales = weights.scales + n * groups;
+      double scaled = 0;
+      int32_t plain = 0;
+      for (size_t g = 0, k = 0; k < layout.depth; ++g) {
+        int32_t sum = 0;
+        for (const size_t end = std::min(k + group, layout.depth); k < end; ++k) sum += row[k];
+        plain += sum;
+        scaled += static_cast<double>(scales[g]) * sum;
+      }
+      section<float>(layout.scales)[c] = layout.groups ? 1 : scales[0];
+      if (layout.groups)
+        section<float>(layout.sums)[c] = static_cast<float>(scaled);
+      else
+        section<int32_t>(layout.sums)[c] = plain;
+      for (size_t g = 0; g < layout.groups; ++g) {
+        uint32_t bits;
+        memcpy(&bits, &scales[g], sizeof(bits));
+        section<uint16_t>(layout.group_scales)[g * layout.columns + c] = static_cast<uint16_t>(bits >> 16);
+      }
+    }
+  }
+
+  const float* palette_of(size_t n) const {
+    return weights.table + (spec.group ? n / spec.group : 0) * (size_t{1} << layout.bits);
+  }
+
+  void write_float_palettes() const {
+    const size_t entries = size_t{1} << layout.bits;
+    for (size_t c = 0; c < count; ++c) {
+      section<float>(layout.scales)[c] = weights.scales ? weights.scales[first + c] : 1;
+      float* palette = section<float>(layout.tables) + c / layout.palette * entries;
+      memcpy(palette, palette_of(first + c), entries * sizeof(float));
+    }
+  }
+
+  float write_rounded_palettes() const {
+    const size_t entries = size_t{1} << layout.bits;
+    float worst = 0;
+    for (size_t c = 0; c < count; ++c) {
+      const float* palette = palette_of(first + c);
+      float largest = 0;
+      for (size_t i = 0; i < entries; ++i) largest = fmaxf(largest, fabsf(palette[i]));
+      auto* rounded = section<int8_t>(layout.tables) + c / layout.palette * 16;
+      for (size_t i = 0; i < 16 && largest > 0; ++i) {
+        const double exact = static_cast<double>(palette[i % entries]) / largest * 127;
+        rounded[i] = static_cast<int8_t>(rint(exact));
+        worst = fmaxf(worst, static_cast<float>(fabs(exact - rounded[i]) / 127));
+      }
+      const auto* row = static_cast<const uint8_t*>(weights.codes) + (first + c) * layout.depth;
+      int32_t sum = 0;
+      for (size_t k = 0; k < layout.depth; ++k) sum += rounded[row[k]];
+      section<int32_t>(layout.sums)[c] = sum;
+      const float scale = weights.scales ? weights.scales[first + c] : 1;
+      section<float>(layout.scales)[c] = static_cast<float>(static_cast<double>(scale) * largest / 127);
+    }
+    return worst;
+  }
+
+  // Returns the largest rounding of a palette entry.
+  float write() const {
+    float worst = 0;
+    memset(panel, 0, layout.bytes);
+    if (spec.sparse24 && spec.weight == FERRULE_WEIGHT_F32)
+      write_kept(weights.values);
+    else if (spec.sparse24)
+      write_kept(static_cast<const int8_t*>(weights.codes));
+    else
+      write_words();
+    if (is_lookup(spec.weight)) {
+      if (layout.input == FERRULE_GEMM_F32)
+        write_float_palettes();
+      else
+        worst = write_rounded_palettes();
+    } else if (spec.weight != FERRULE_WEIGHT_F32) {
+      write_affine_columns();
+    }
+    for (size_t c = 0; c < count; ++c) {
+      if (spec.weight == FERRULE_WEIGHT_F32) section<float>(layout.scales)[c] = 1;
+      if (weights.bias) section<float>(layout.bias)[c] = weights.bias[first + c];
+    }
+    return worst;
+  }
+};
+
+struct Panels {
+  const ferrule_linear_spec& spec;
+  const ferrule_panel_layout& layout;
+  const ferrule_linear_weights& weights;
+  uint8_t* panels;
+  std::atomic<float>& worst;
+};
+
+void write_panels(const Panels* all, size_t begin, size_t end, void*) {
+  float worst = 0;
+  for (size_t index = begin; index < end; ++index) {
+    const size_t first = index * all->layout.columns;
+    const size_t count = std::min(all->layout.columns, all->spec.rows - first);
+    uint8_t* panel = all->panels + index * all->layout.bytes;
+    const Writer writer = {all->spec, all->layout, all->weights, panel, first, count};
+    worst = fmaxf(worst, writer.write());
+  }
+  float known = all->worst;
+  while (known < worst && !all->worst.compare_exchange_weak(known, worst)) {
+  }
+}
+
+}  // namespace
+
+float ferrule::ops::pack_panels(const ferrule_linear_spec& spec, const ferrule_panel_layout& layout,
+                                const ferrule_linear_weights& weights, uint8_t* panels, ferrule_pool* pool) {
+  constexpr size_t kSmallestTask = 1 << 16;  // bytes
+  std::atomic<float> worst{0};
+  const Panels all = {spec, layout, weights, panels, worst};
+  const size_t count = (spec.rows + layout.columns - 1) / layout.columns;
+  const size_t tasks = choose_tasks(count, std::max<size_t>(1, kSmallestTask / layout.bytes), pool);
+  run(write_panels, all, count, tasks, pool);
+  return worst;
+}
