@@ -8,6 +8,8 @@ namespace ferrule::executor {
 
 namespace {
 
+constexpr size_t kLeastMapped = 1 << 18;  // bytes: a mapping is whole pages, and takes a call of the system
+
 constexpr Packing kPackings[] = {{" int4", 4, true}, {" uint4", 4, false}, {" uint2", 2, false}};
 
 // One code a byte.
@@ -55,14 +57,33 @@ ProgramFile::Sum ProgramFile::read_sum(const Safetensors::Entry& entry) const {
   return sum;
 }
 
-Constant ProgramFile::read(const std::string& name, const Allocate& allocate) const {
+const Safetensors::Entry& ProgramFile::find(const std::string& name) const {
   const Safetensors::Entry* entry = file_.find(name);
   if (!entry) throw Error("FER-NAT-003", "The program has no array " + name + ".");
-  const Sum sum = read_sum(*entry);
-  const Constant found = {entry->spec, allocate(entry->bytes)};
-  file_.read(*entry, found.memory.get());
-  if (ops::checksum(found.memory.get(), entry->bytes) != sum.checksum)
-    file_.refuse("is damaged: the bytes of " + name);
+  return *entry;
+}
+
+void ProgramFile::verify(const Safetensors::Entry& entry, const Sum& sum, const void* bytes) const {
+  if (ops::checksum(bytes, entry.bytes) != sum.checksum)
+    file_.refuse("is damaged: the bytes of " + entry.name);
+}
+
+Constant ProgramFile::map(const std::string& name) const {
+  const Safetensors::Entry& entry = find(name);
+  const Sum sum = read_sum(entry);
+  const bool is_worth = entry.bytes >= kLeastMapped && !sum.packing;
+  const Constant found = {entry.spec, is_worth ? file_.map(entry) : nullptr};
+  if (!found.memory) return read(name, allocate);
+  verify(entry, sum, found.memory.get());
+  return found;
+}
+
+Constant ProgramFile::read(const std::string& name, const Allocate& allocate) const {
+  const Safetensors::Entry& entry = find(name);
+  const Sum sum = read_sum(entry);
+  const Constant found = {entry.spec, allocate(entry.bytes)};
+  file_.read(entry, found.memory.get());
+  verify(entry, sum, found.memory.get());
   return sum.packing ? unpack(found, *sum.packing, allocate) : found;
 }
 

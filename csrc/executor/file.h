@@ -24,16 +24,19 @@ class ProgramFile : public Constants {
   // Reads the header. Throws Error FER-NAT-001 for a file that cannot be read, is cut short or is none.
   explicit ProgramFile(const std::string& path);
   Constant read(const std::string& name, const Allocate& allocate) const override;
+  Constant map(const std::string& name) const override;
   size_t bytes() const override;
   std::string read_text(const std::string& name) const;  // of an array of uint8
 
  private:
+  const Safetensors::Entry& find(const std::string& name) const;
   // What the metadata tell of an array.
   struct Sum {
     uint64_t checksum;
     const Packing* packing;  // of codes, or nullptr
   };
   Sum read_sum(const Safetensors::Entry& entry) const;
+  void verify(const Safetensors::Entry& entry, const Sum& sum, const void* bytes) const;
 
   Safetensors file_;
 };

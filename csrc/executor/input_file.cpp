@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,6 +37,16 @@ int64_t InputFile::read(uint64_t begin, void* to, uint64_t bytes) const {
     done += static_cast<uint64_t>(count);
   }
   return static_cast<int64_t>(done);
+}
+
+std::shared_ptr<unsigned char> InputFile::map(uint64_t begin, uint64_t bytes) const {
+  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE)), lead = begin % page;
+  if (bytes == 0 || bytes > PTRDIFF_MAX - page) return nullptr;
+  const auto size = static_cast<size_t>(lead + bytes);
+  void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, handle_, static_cast<off_t>(begin - lead));
+  if (mapped == MAP_FAILED) return nullptr;
+  return {static_cast<unsigned char*>(mapped) + lead,
+          [mapped, size](unsigned char*) { munmap(mapped, size); }};
 }
 
 }  // namespace ferrule::executor

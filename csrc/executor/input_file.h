@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include <memory>
 #include <string>
 
 namespace ferrule::executor {
@@ -21,6 +22,9 @@ class InputFile {
   bool find_size(uint64_t* bytes) const;         // false where the system does not tell
   // As many bytes from `begin` on as there are and `to` has room for; -1 where they cannot be read.
   int64_t read(uint64_t begin, void* to, uint64_t bytes) const;
+  // These bytes where they lie in the file, read-only; NULL where that cannot be. They are what the file
+  // holds when they are looked at; where it has been cut short since, the system ends the process (SIGBUS).
+  std::shared_ptr<unsigned char> map(uint64_t begin, uint64_t bytes) const;
 
  private:
   int handle_;

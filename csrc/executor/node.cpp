@@ -218,6 +218,12 @@ Constant Node::constant(const char* name, Dtype dtype, size_t rank) const {
   return found;
 }
 
+Constant Node::map(const char* name, Dtype dtype, size_t rank) const {
+  Constant found = shared_.map(text(name));
+  expect(name, found, dtype, rank);
+  return found;
+}
+
 Constant Node::borrow(const char* name, Dtype dtype, size_t rank) const {
   Constant found = shared_.borrow(text(name));
   expect(name, found, dtype, rank);

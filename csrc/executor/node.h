@@ -64,6 +64,8 @@ class Node {
   Constant borrow(const char* name, Dtype dtype,
                   size_t rank) const;  // to be packed and let go: Shared::borrow
 
+  Constant map(const char* name, Dtype dtype, size_t rank) const;  // Shared::map
+
   // As Shared has them.
   std::shared_ptr<unsigned char> reserve(size_t bytes) const { return shared_.reserve(bytes); }
   ferrule_pool* pool() const { return shared_.pool(); }

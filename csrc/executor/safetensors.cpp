@@ -100,4 +100,9 @@ const std::string& Safetensors::metadata(const std::string& name) const {
 
 void Safetensors::read(const Entry& entry, void* to) const { read_bytes(entry.begin, to, entry.bytes); }
 
+std::shared_ptr<unsigned char> Safetensors::map(const Entry& entry) const {
+  if (entry.begin % size_of(entry.spec.dtype) != 0) return nullptr;
+  return file_.map(entry.begin, entry.bytes);
+}
+
 }  // namespace ferrule::executor

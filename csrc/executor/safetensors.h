@@ -27,7 +27,9 @@ class Safetensors {
   const Entry* find(const std::string& name) const;               // NULL where there is none
   const std::string& metadata(const std::string& name) const;     // "" where there is none
   void read(const Entry& entry, void* to) const;                  // the bytes; throws Error FER-NAT-001
-  [[noreturn]] void refuse(const std::string& what) const;        // Error FER-NAT-001: "<path> <what>."
+  // As InputFile::map; NULL as well where the array is not aligned to its dtype.
+  std::shared_ptr<unsigned char> map(const Entry& entry) const;
+  [[noreturn]] void refuse(const std::string& what) const;  // Error FER-NAT-001: "<path> <what>."
 
  private:
   void read_bytes(uint64_t begin, void* to, uint64_t bytes) const;

@@ -5,18 +5,28 @@ namespace ferrule::executor {
 Shared::Shared(const Constants& constants, ferrule_pool* pool)
     : constants_(constants), pool_(pool), region_(constants.bytes()) {}
 
-Constant Shared::read(const std::string& name, const Allocate& allocate) {
+template <typename Fetch>
+Constant Shared::find_array(const std::string& name, const Fetch& fetch) {
   const auto found = read_.find(name);
   if (found != read_.end()) {
     if (auto memory = found->second.memory.lock()) return {found->second.spec, std::move(memory)};
   }
-  Constant constant = constants_.read(name, allocate);
+  Constant constant = fetch();
   read_[name] = {constant.spec, constant.memory};
   return constant;
 }
 
+Constant Shared::read(const std::string& name) {
+  return find_array(name, [&] { return constants_.read(name, allocate); });
+}
+
 Constant Shared::borrow(const std::string& name) {
-  return read(name, [this](size_t bytes) { return lender_.lend(bytes); });
+  const auto lend = [this](size_t bytes) { return lender_.lend(bytes); };
+  return find_array(name, [&] { return constants_.read(name, lend); });
+}
+
+Constant Shared::map(const std::string& name) {
+  return find_array(name, [&] { return constants_.map(name); });
 }
 
 size_t Shared::bytes() const {

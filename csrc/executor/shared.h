@@ -18,7 +18,7 @@ namespace ferrule::executor {
 // none.
 struct Constant {
   Spec spec;
-  std::shared_ptr<unsigned char> memory;  // FERRULE_ALIGNMENT-aligned
+  std::shared_ptr<unsigned char> memory;  // FERRULE_ALIGNMENT-aligned; as the dtype is, where it was mapped
 
   const Shape& shape() const { return spec.shape; }
   template <typename T>
@@ -36,6 +36,9 @@ class Constants {
   // Throws Error: FER-NAT-003 where there is none of the name, FER-NAT-001 where its bytes are not those
   // written.
   virtual Constant read(const std::string& name, const Allocate& allocate) const = 0;
+  // The same, where it lies in the file if that is worth it: for arrays that are read here and there, and
+  // hold values that may be anything, for whoever writes to the file meanwhile changes them.
+  virtual Constant map(const std::string& name) const { return read(name, allocate); }
   virtual size_t bytes() const = 0;  // of all arrays
 };
 
@@ -46,8 +49,9 @@ class Shared {
   Shared(const Constants& constants, ferrule_pool* pool);
 
   // Throw as Constants::read does. What is borrowed shall be packed and let go: its memory is used again.
-  Constant read(const std::string& name) { return read(name, allocate); }
+  Constant read(const std::string& name);
   Constant borrow(const std::string& name);
+  Constant map(const std::string& name);  // Constants::map
 
   // Memory for what is packed, which lives as long as the program.
   std::shared_ptr<unsigned char> reserve(size_t bytes) { return region_.take(bytes); }
@@ -68,7 +72,8 @@ class Shared {
   size_t bytes() const;
 
  private:
-  Constant read(const std::string& name, const Allocate& allocate);
+  template <typename Fetch>
+  Constant find_array(const std::string& name, const Fetch& fetch);
 
   struct Made {
     std::weak_ptr<const void> object;

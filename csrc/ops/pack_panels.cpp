@@ -12,48 +12,92 @@ namespace {
 using ferrule::ops::is_lookup;
 using ferrule::ops::kSparseUnit;
 
-// Writes a row of bytes, one code each, by words that lie `stride` bytes apart: a word takes the codes of
-// kParts words of the row, each shifted into the bits that the last has left.
+// The next word of a panel: the codes of kParts words of a row, each shifted into the bits that the last has
+// left.
 template <typename Word, size_t kParts>
-void write_row(const uint8_t* row, size_t bytes, uint8_t* to, size_t stride) {
+Word join(const uint8_t* codes) {
   constexpr size_t kBits = 8 / kParts;
   constexpr auto kMask = static_cast<Word>(static_cast<Word>(-1) / 255 * ((1u << kBits) - 1));
-  for (; bytes >= kParts * sizeof(Word); bytes -= kParts * sizeof(Word), to += stride) {
-    Word packed = 0;
-    for (size_t part = 0; part < kParts; ++part, row += sizeof(Word)) {
-      Word codes;
-      memcpy(&codes, row, sizeof(Word));
-      packed = static_cast<Word>(packed | (codes & kMask) << (part * kBits));
-    }
-    memcpy(to, &packed, sizeof(Word));
+  Word joined = 0;
+  for (size_t part = 0; part < kParts; ++part) {
+    Word word;
+    memcpy(&word, codes + part * sizeof(Word), sizeof(Word));
+    joined = static_cast<Word>(joined | (word & kMask) << (part * kBits));
   }
-  Word packed = 0;
-  for (size_t part = 0, left = bytes; left; ++part) {
-    const size_t some = std::min(left, sizeof(Word));
-    Word codes = 0;
-    memcpy(&codes, row + part * sizeof(Word), some);
-    packed = static_cast<Word>(packed | (codes & kMask) << (part * kBits));
-    left -= some;
-  }
-  if (bytes) memcpy(to, &packed, sizeof(Word));
+  return joined;
 }
 
-using RowWriter = void(const uint8_t* row, size_t bytes, uint8_t* to, size_t stride);
+// Writes kRows rows of `bytes` bytes, one code each, into columns that lie beside each other: all of them
+// word by word, so that each write is as long as a vector. `stride`: bytes from word to word of a column.
+template <typename Word, size_t kParts, size_t kRows>
+void write_rows(const uint8_t* rows, size_t bytes, uint8_t* to, size_t stride) {
+  constexpr size_t kTaken = kParts * sizeof(Word);
+  size_t done = 0;
+  for (; done + kTaken <= bytes; done += kTaken, to += stride) {
+    Word words[kRows];
+    for (size_t row = 0; row < kRows; ++row) words[row] = join<Word, kParts>(rows + row * bytes + done);
+    memcpy(to, words, sizeof(words));
+  }
+  if (done == bytes) return;
+  for (size_t row = 0; row < kRows; ++row) {
+    uint8_t rest[kTaken] = {};
+    memcpy(rest, rows + row * bytes + done, bytes - done);
+    const Word word = join<Word, kParts>(rest);
+    memcpy(to + row * sizeof(Word), &word, sizeof(Word));
+  }
+}
+
+// What writes the rows of a panel: many at once, and those that are left.
+struct RowWriter {
+  using Write = void(const uint8_t* rows, size_t bytes, uint8_t* to, size_t stride);
+  size_t rows;
+  Write *write, *write_one;
+};
+
+template <typename Word, size_t kParts>
+RowWriter make_row_writer() {
+  constexpr size_t kRows = 16 / sizeof(Word);
+  return {kRows, write_rows<Word, kParts, kRows>, write_rows<Word, kParts, 1>};
+}
 
 template <typename Word>
-RowWriter* find_row_writer(size_t bits) {
-  return bits == 8 ? write_row<Word, 1> : bits == 4 ? write_row<Word, 2> : write_row<Word, 4>;
+RowWriter choose_row_writer(size_t bits) {
+  return bits == 8   ? make_row_writer<Word, 1>()
+         : bits == 4 ? make_row_writer<Word, 2>()
+                     : make_row_writer<Word, 4>();
 }
 
-RowWriter* find_row_writer(size_t word_bytes, size_t bits) {
+RowWriter choose_row_writer(size_t word_bytes, size_t bits) {
   switch (word_bytes) {
     case 2:
-      return find_row_writer<uint16_t>(bits);
+      return choose_row_writer<uint16_t>(bits);
     case 4:
-      return find_row_writer<uint32_t>(bits);
+      return choose_row_writer<uint32_t>(bits);
     default:
-      return find_row_writer<uint64_t>(bits);  // no tile has longer steps
+      return choose_row_writer<uint64_t>(bits);  // no tile has longer steps
   }
+}
+
+// Eight codes at a time, as four sums of two: 128 more than they are, none is negative.
+int32_t sum_codes(const int8_t* codes, size_t count) {
+  constexpr uint64_t kSigns = 0x8080808080808080u, kEven = 0x00FF00FF00FF00FFu;
+  constexpr size_t kMost = 128;  // words whose sums hold in 16 bits
+  int32_t total = 0;
+  size_t i = 0;
+  while (count - i >= sizeof(uint64_t)) {
+    const size_t words = std::min((count - i) / sizeof(uint64_t), kMost);
+    uint64_t sums = 0;
+    for (size_t w = 0; w < words; ++w, i += sizeof(uint64_t)) {
+      uint64_t word;
+      memcpy(&word, codes + i, sizeof(word));
+      word ^= kSigns;
+      sums += (word & kEven) + (word >> 8 & kEven);
+    }
+    for (; sums; sums >>= 16) total += static_cast<int32_t>(sums & 0xFFFF);
+    total -= static_cast<int32_t>(128 * sizeof(uint64_t) * words);
+  }
+  for (; i < count; ++i) total += codes[i];
+  return total;
 }
 
 // One panel being written: column c is output feature first + c.
@@ -75,9 +119,12 @@ struct Writer {
     const size_t row_bytes = layout.depth * element, word_bytes = layout.step * element;
     const void* all = element == 1 ? weights.codes : weights.values;
     const auto* rows = static_cast<const uint8_t*>(all) + first * row_bytes;
-    RowWriter* write = find_row_writer(word_bytes, element == 1 ? layout.bits : 8);
-    for (size_t c = 0; c < count; ++c)
-      write(rows + c * row_bytes, row_bytes, panel + c * word_bytes, layout.columns * word_bytes);
+    const RowWriter writer = choose_row_writer(word_bytes, element == 1 ? layout.bits : 8);
+    const size_t stride = layout.columns * word_bytes;
+    size_t c = 0;
+    for (; c + writer.rows <= count; c += writer.rows)
+      writer.write(rows + c * row_bytes, row_bytes, panel + c * word_bytes, stride);
+    for (; c < count; ++c) writer.write_one(rows + c * row_bytes, row_bytes, panel + c * word_bytes, stride);
   }
 
   // `values` of [rows][depth], as many bits each as the codes of the layout. Where fewer than two of four are
@@ -110,8 +157,9 @@ struct Writer {
       double scaled = 0;
       int32_t plain = 0;
       for (size_t g = 0, k = 0; k < layout.depth; ++g) {
-        int32_t sum = 0;
-        for (const size_t end = std::min(k + group, layout.depth); k < end; ++k) sum += row[k];
+        const size_t end = std::min(k + group, layout.depth);
+        const int32_t sum = sum_codes(row + k, end - k);
+        k = end;
         plain += sum;
         scaled += static_cast<double>(scales[g]) * sum;
       }
@@ -167,7 +215,9 @@ struct Writer {
   // Returns the largest rounding of a palette entry.
   float write() const {
     float worst = 0;
-    memset(panel, 0, layout.bytes);
+    // Words of whole panels are written all; those behind the last row of the last panel are not.
+    const size_t written = spec.sparse24 || count < layout.columns ? 0 : layout.group_scales;
+    memset(panel + written, 0, layout.bytes - written);
     if (spec.sparse24 && spec.weight == FERRULE_WEIGHT_F32)
       write_kept(weights.values);
     else if (spec.sparse24)

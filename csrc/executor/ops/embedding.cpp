@@ -16,7 +16,7 @@ class Embedding : public KernelOp {
     constexpr Word kKinds[] = {{"float32", FERRULE_EMBEDDING_F32}, {"affine", FERRULE_EMBEDDING_I8}};
     kind_ = read_word(node, "kind", kKinds);
     const bool floats = kind_ == FERRULE_EMBEDDING_F32;
-    table_ = node.constant(floats ? "weight" : "codes", floats ? Dtype::kFloat32 : Dtype::kInt8, 2);
+    table_ = node.map(floats ? "weight" : "codes", floats ? Dtype::kFloat32 : Dtype::kInt8, 2);
     if (!floats) read_codec(node);
   }
 
