@@ -14,10 +14,11 @@ import numpy as np
 
 from ferrule.errors import InputError, TargetError, UsageError
 from ferrule.program import Signature, TensorSpec, bucket_name
-from ferrule.runtime.profile import Profile, middle_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ferrule.runtime.profile import Profile
 
 __all__ = ["ENGINES", "Engine", "Fitted", "Session", "open_program"]
 
@@ -137,6 +138,8 @@ class Session:
 
         Raises as `run` does, and TargetError FER-TGT-005 where the engine cannot tell.
         """
+        from ferrule.runtime.profile import middle_run
+
         fitted = self.fit(inputs, entry_point)
         with self._turn:
             self._require_open()

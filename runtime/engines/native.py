@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ferrule.errors import BundleError, ProgramError
 from ferrule.program import Signature
-from ferrule.runtime.profile import OpTime, Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ferrule.runtime.profile import OpTime, Profile
 
 __all__ = ["NativeEngine", "open_engine"]
 
@@ -33,6 +34,8 @@ class NativeEngine:
 
     def profile(self, program: str, inputs: Mapping[str, NDArray[Any]], runs: int) -> list[Profile]:
         """Every op of each run."""
+        from ferrule.runtime.profile import Profile
+
         arrays, found = [inputs[name] for name in self._inputs[program]], []
         for _ in range(runs):
             with _told():
@@ -64,6 +67,8 @@ def open_engine(path: Path, entry_points: Mapping[str, Signature], threads: int)
 
 def _op_time(op: str, place: str, seconds: float) -> OpTime:
     """place: `linear (net.py:12)`, or the op alone."""
+    from ferrule.runtime.profile import OpTime
+
     return OpTime(op, place.removeprefix(op).strip(" ()"), seconds)
 
 
