@@ -10,26 +10,16 @@ namespace {
 
 constexpr size_t kLeastMapped = 1 << 18;  // bytes: a mapping is whole pages, and takes a call of the system
 
-constexpr Packing kPackings[] = {{" int4", 4, true}, {" uint4", 4, false}, {" uint2", 2, false}};
-
 // One code a byte.
 Constant unpack(const Constant& packed, const Packing& packing, const Allocate& allocate) {
-  const size_t bytes = packed.spec.bytes(), each = 8 / packing.bits;
-  Spec spec = {packing.is_signed ? Dtype::kInt8 : Dtype::kUint8, packed.shape()};
+  Spec spec = {packing.dtype, packed.shape()};
   const size_t last = spec.shape.rank - 1;
-  if (spec.shape[last] > SIZE_MAX / each) throw Error("FER-NAT-005", "The codes cannot be counted.");
-  spec.shape[last] *= each;
+  if (spec.shape[last] > SIZE_MAX / packing.per_byte)
+    throw Error("FER-NAT-005", "The codes cannot be counted.");
+  spec.shape[last] *= packing.per_byte;
   spec.shape.check();
   Constant codes = {spec, allocate(spec.bytes())};
-  const int sign = packing.is_signed ? 1 << (packing.bits - 1) : 0;
-  const auto* from = packed.as<unsigned char>();
-  unsigned char* to = codes.memory.get();
-  for (size_t i = 0; i < bytes; ++i) {
-    for (size_t place = 0; place < each; ++place) {
-      const int code = from[i] >> (place * packing.bits) & ((1 << packing.bits) - 1);
-      *to++ = static_cast<unsigned char>((code ^ sign) - sign);
-    }
-  }
+  packing.unpack(packed.as<unsigned char>(), packed.spec.bytes(), codes.memory.get());
   return codes;
 }
 
@@ -49,9 +39,7 @@ ProgramFile::Sum ProgramFile::read_sum(const Safetensors::Entry& entry) const {
   if (text.size() < kDigits || rest != text.c_str() + kDigits)
     file_.refuse("is damaged: the checksum of " + entry.name);
   if (text.size() == kDigits) return sum;
-  for (const Packing& packing : kPackings) {
-    if (text.substr(kDigits) == packing.name) sum.packing = &packing;
-  }
+  if (text[kDigits] == ' ') sum.packing = find_packing(text.substr(kDigits + 1));
   if (!sum.packing || entry.spec.dtype != Dtype::kUint8 || entry.spec.shape.rank == 0)
     file_.refuse("is damaged: the codes of " + entry.name);
   return sum;

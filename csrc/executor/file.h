@@ -7,17 +7,11 @@
 
 #include <string>
 
+#include "executor/codes.h"
 #include "executor/node.h"
 #include "executor/safetensors.h"
 
 namespace ferrule::executor {
-
-// Codes of fewer than 8 bits.
-struct Packing {
-  const char* name;
-  unsigned bits;
-  bool is_signed;
-};
 
 class ProgramFile : public Constants {
  public:

@@ -54,10 +54,11 @@ void Safetensors::read_header(uint64_t file_bytes) {
   if (header.kind() != Json::Kind::kObject) refuse("is no program: its header is no object");
   const uint64_t data = sizeof(prefix) + header_bytes;
   for (const auto& [name, json] : header.members()) {
-    if (name == "__metadata__")
-      metadata_ = json;
-    else
+    if (name != "__metadata__") {
       add_entry(name, json, data, file_bytes - data);
+      continue;
+    }
+    for (const auto& [key, value] : json.members()) metadata_[key] = value.text();
   }
   std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
 }
@@ -94,8 +95,8 @@ const Safetensors::Entry* Safetensors::find(const std::string& name) const {
 
 const std::string& Safetensors::metadata(const std::string& name) const {
   static const std::string kNone;
-  const Json* found = metadata_.find(name);
-  return found ? found->text() : kNone;
+  const auto found = metadata_.find(name);
+  return found == metadata_.end() ? kNone : found->second;
 }
 
 void Safetensors::read(const Entry& entry, void* to) const { read_bytes(entry.begin, to, entry.bytes); }

@@ -2,6 +2,8 @@
 #ifndef FERRULE_EXECUTOR_SAFETENSORS_H
 #define FERRULE_EXECUTOR_SAFETENSORS_H
 
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,7 +40,7 @@ class Safetensors {
 
   std::string path_;
   InputFile file_;
-  Json metadata_;
+  std::map<std::string, std::string> metadata_;
   std::vector<Entry> entries_;
 };
 

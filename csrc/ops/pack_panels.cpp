@@ -100,6 +100,20 @@ int32_t sum_codes(const int8_t* codes, size_t count) {
   return total;
 }
 
+// The sum of the entries that codes below 16 name.
+int32_t sum_entries(const uint8_t* codes, size_t count, const int8_t* palette) {
+  int32_t entries[16], total = 0;
+  std::copy(palette, palette + 16, entries);
+  size_t i = 0;
+  for (; i + sizeof(uint64_t) <= count; i += sizeof(uint64_t)) {  // one read for eight codes
+    uint64_t word;
+    memcpy(&word, codes + i, sizeof(word));
+    for (int shift = 0; shift < 64; shift += 8) total += entries[word >> shift & 15];
+  }
+  for (; i < count; ++i) total += entries[codes[i] & 15];
+  return total;
+}
+
 // One panel being written: column c is output feature first + c.
 struct Writer {
   const ferrule_linear_spec& spec;
@@ -203,9 +217,7 @@ struct Writer {
         worst = fmaxf(worst, static_cast<float>(fabs(exact - rounded[i]) / 127));
       }
       const auto* row = static_cast<const uint8_t*>(weights.codes) + (first + c) * layout.depth;
-      int32_t sum = 0;
-      for (size_t k = 0; k < layout.depth; ++k) sum += rounded[row[k]];
-      section<int32_t>(layout.sums)[c] = sum;
+      section<int32_t>(layout.sums)[c] = sum_entries(row, layout.depth, rounded);
       const float scale = weights.scales ? weights.scales[first + c] : 1;
       section<float>(layout.scales)[c] = static_cast<float>(static_cast<double>(scale) * largest / 127);
     }
