@@ -24,6 +24,7 @@ __all__ = ["DTYPES", "FORMAT", "GRAPH", "write_program"]
 FORMAT = "ferrule-program-2"
 GRAPH = "program.json"
 ALIGNMENT = 64
+"""Of what follows the header, and what follows the graph: arrays may be used where they lie in the file."""
 DTYPES = {"float32": "F32", "int64": "I64", "int32": "I32", "bool": "BOOL", "int8": "I8", "uint8": "U8"}
 """Those that programs have, as numpy names them, the widest first -> as safetensors does."""
 
@@ -37,7 +38,7 @@ def write_program(
     """
     from ferrule.runtime._C import checksum
 
-    arrays: dict[str, Any] = {GRAPH: memoryview(json.dumps(graph, separators=(",", ":")).encode())}
+    arrays: dict[str, Any] = {GRAPH: memoryview(_pad(json.dumps(graph, separators=(",", ":")).encode(), 0))}
     packed: dict[str, str] = {}
     for name, tensor in tensors.items():
         role = roles.get(name)
@@ -53,8 +54,7 @@ def write_program(
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + array.nbytes]}
         sums[name] = f"{checksum(array):016x}{packed.get(name, '')}"
         offset += array.nbytes
-    text = json.dumps({"__metadata__": sums, **header}, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    text = _pad(json.dumps({"__metadata__": sums, **header}, separators=(",", ":")).encode(), 8)
     handle, partial = tempfile.mkstemp(prefix=".ferrule-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -66,3 +66,8 @@ def write_program(
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def _pad(text: bytes, before: int) -> bytes:
+    """JSON with spaces behind it, so that it ends on a multiple of ALIGNMENT where `before` bytes go before it."""
+    return text + b" " * (-(before + len(text)) % ALIGNMENT)

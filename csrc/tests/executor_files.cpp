@@ -1,9 +1,7 @@
 // Programs as an app opens them: through the C interface, from files that are sound, cut short, flipped, or
 // adversarial.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -49,25 +47,6 @@ std::string make_file(const std::string& graph, const std::vector<StoredArray>& 
   parts.insert(parts.end(), more.begin(), more.end());
   return program_bytes(graph, parts);
 }
-
-class TemporaryFile {
- public:
-  TemporaryFile() {
-    const int handle = mkstemp(path_);
-    if (handle >= 0) close(handle);
-  }
-  ~TemporaryFile() { remove(path_); }
-  const char* path() const { return path_; }
-  void write(const std::string& bytes) const {
-    FILE* file = fopen(path_, "wb");
-    if (!file) return;
-    fwrite(bytes.data(), 1, bytes.size(), file);
-    fclose(file);
-  }
-
- private:
-  char path_[32] = "/tmp/ferrule-test-XXXXXX";
-};
 
 bool is_told(const ferrule_error& error) {
   return strncmp(error.code, "FER-NAT-00", 10) == 0 && error.text[0] != 0;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -96,6 +97,11 @@ std::string read_file(const std::string& path) {
   for (size_t count; (count = fread(block, 1, sizeof(block), file)) > 0;) bytes.append(block, count);
   fclose(file);
   return bytes;
+}
+
+TemporaryFile::TemporaryFile() {
+  const int handle = mkstemp(path_);
+  if (handle >= 0) close(handle);
 }
 
 void write_manifest(const std::string& folder, std::vector<std::string> files, const std::string& facts) {

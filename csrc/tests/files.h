@@ -2,6 +2,8 @@
 #ifndef FERRULE_TESTS_FILES_H
 #define FERRULE_TESTS_FILES_H
 
+#include <stdio.h>
+
 #include <string>
 #include <vector>
 
@@ -26,6 +28,20 @@ std::string program_bytes(const std::string& graph, std::vector<StoredArray> par
 
 void write_file(const std::string& path, const std::string& bytes);
 std::string read_file(const std::string& path);
+
+// A file that ends with it.
+class TemporaryFile {
+ public:
+  TemporaryFile();
+  ~TemporaryFile() { remove(path_); }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  const char* path() const { return path_; }
+  void write(const std::string& bytes) const { write_file(path_, bytes); }
+
+ private:
+  char path_[32] = "/tmp/ferrule-test-XXXXXX";
+};
 
 // Writes a bundle of one linear layer with ReLU into the folder, which is made where it is not there. The
 // answers of its proof are reckoned here, in double.

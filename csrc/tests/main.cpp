@@ -44,10 +44,12 @@ bool conv_depthwise_i8_op_passes();
 bool conv_op_passes();
 bool conv_depthwise_op_passes();
 bool bundle_passes();
+bool checksum_passes();
 bool embedding_op_passes();
 bool executor_tensors_pass();
 bool executor_files_pass();
 bool executor_kernels_pass();
+bool executor_memory_passes();
 bool executor_decoder_pass();
 bool hadamard_op_passes();
 bool layer_norm_op_passes();
@@ -73,10 +75,12 @@ const Part kParts[] = {
     {"conv_depthwise_i8_op", conv_depthwise_i8_op_passes},
     {"conv_depthwise_op", conv_depthwise_op_passes},
     {"bundle", bundle_passes},
+    {"checksum", checksum_passes},
     {"embedding_op", embedding_op_passes},
     {"executor_tensors", executor_tensors_pass},
     {"executor_files", executor_files_pass},
     {"executor_kernels", executor_kernels_pass},
+    {"executor_memory", executor_memory_passes},
     {"executor_decoder", executor_decoder_pass},
     {"hadamard_op", hadamard_op_passes},
     {"layer_norm_op", layer_norm_op_passes},
