@@ -2,10 +2,11 @@
 #include "ferrule/linear.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "ferrule/arena.h"
 #include "ferrule/dispatch.h"
-#include "ops/panels.h"
+#include "ops/linear_packed.h"
 #include "tests/gemm.h"
 #include "tests/rig.h"
 
@@ -188,6 +189,49 @@ bool refuses_damage() {
          ferrule_linear_check(nullptr, 1000, 1, nullptr) == FERRULE_BAD_PACKED;
 }
 
+struct Block {
+  explicit Block(size_t size) : bytes(size) { ferrule_arena_create(&arena, size); }
+  ~Block() { ferrule_arena_destroy(&arena); }
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  size_t bytes;
+  ferrule_arena arena = {};
+};
+
+// The same bytes on one thread and on several; without the checksum where none is asked for.
+bool packs_alike(ferrule_weight_kind kind, ferrule_input_kind input, ferrule_pool* pool) {
+  using ops::Sealing;
+  Random random(11);
+  ferrule_linear_spec spec = {};
+  spec.weight = kind;
+  spec.input = input;
+  spec.rows = 530;
+  spec.depth = 701;
+  const DrawnWeights drawn = draw_weights(random, spec, false);
+  const ferrule_linear_weights weights = drawn.weights();
+  size_t bytes = 0;
+  if (ferrule_linear_packed_size(&spec, nullptr, &bytes)) return false;
+  const Block alone(bytes), shared(bytes), open(bytes);
+  const auto pack = [&](const Block& block, Sealing sealing, ferrule_pool* threads) {
+    memset(block.arena.memory, 0xA5, bytes);
+    return ops::pack_layer(spec, nullptr, weights, sealing, threads, block.arena.memory) == FERRULE_OK;
+  };
+  const auto check = [&](const Block& block, int whole) {
+    return ferrule_linear_check(block.arena.memory, bytes, whole, nullptr);
+  };
+  return pack(alone, Sealing::kSummed, nullptr) && pack(shared, Sealing::kSummed, pool) &&
+         pack(open, Sealing::kNone, pool) && memcmp(alone.arena.memory, shared.arena.memory, bytes) == 0 &&
+         check(shared, 1) == FERRULE_OK && check(open, 0) == FERRULE_OK &&
+         check(open, 1) == FERRULE_BAD_PACKED;
+}
+
+bool packs_on_threads(ferrule_pool* pool) {
+  return packs_alike(FERRULE_WEIGHT_F32, FERRULE_INPUT_F32, pool) &&
+         packs_alike(FERRULE_WEIGHT_AFFINE8, FERRULE_INPUT_I8_DYNAMIC, pool) &&
+         packs_alike(FERRULE_WEIGHT_AFFINE4, FERRULE_INPUT_F32, pool) &&
+         packs_alike(FERRULE_WEIGHT_LOOKUP4, FERRULE_INPUT_I8_DYNAMIC, pool);
+}
+
 ferrule_status run_with(void (*spoil)(ferrule_linear_args&)) {
   Layer layer;
   spoil(layer.args);
@@ -255,9 +299,10 @@ bool refuses_weights() {
 
 bool linear_op_passes() {
   ferrule_pool* pool = ferrule_pool_create(3);
-  const bool ok = all_compute(nullptr) && all_compute(pool);
+  const bool computes = all_compute(nullptr) && all_compute(pool), packs = packs_on_threads(pool);
   ferrule_pool_destroy(pool);
-  if (!ok) return false;
+  if (!packs) return printf("linear: packing on threads\n"), false;
+  if (!computes) return false;
   if (!refuses_damage()) return printf("linear: damage\n"), false;
   if (!refuses_arguments()) return printf("linear: arguments\n"), false;
   if (!refuses_weights()) return printf("linear: weights\n"), false;
