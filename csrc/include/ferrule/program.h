@@ -39,9 +39,9 @@ typedef struct ferrule_error {
 } ferrule_error;
 
 /* Reads the file, checks all of it, and packs its weights for this CPU. threads: of the program, the calling
- * one counted in. NULL on failure, with `error` filled where it is not NULL; nothing is left behind. Tables of
- * embeddings are not copied but mapped: while the program is open the file may be removed, or another renamed
- * over it, but not written to or cut short (docs/targets/native.md). */
+ * one counted in. NULL on failure, with `error` filled where it is not NULL; nothing is left behind. Tables
+ * of embeddings are not copied but mapped: while the program is open the file may be removed, or another
+ * renamed over it, but not written to or cut short (docs/targets/native.md). */
 ferrule_program* ferrule_open(const char* path, size_t threads, ferrule_error* error);
 void ferrule_close(ferrule_program* program); /* NULL is fine; not while it runs */
 
