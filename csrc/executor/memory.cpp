@@ -18,7 +18,7 @@ std::shared_ptr<unsigned char> Lender::lend(size_t bytes) {
                             [](const Block& each) { return each.memory.use_count() <= 1; });
   if (block == blocks_.end()) block = blocks_.insert(block, {nullptr, 0});
   if (!block->memory || block->bytes < bytes) {
-    *block = {nullptr, 0};
+    block->memory.reset();  // so that both are not there at a time
     *block = {allocate(bytes), bytes};
   }
   // A count of its own, which ends with what was lent. Weak pointers to it may live on, and with them this

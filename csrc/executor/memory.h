@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
+#include <list>
 #include <memory>
-#include <vector>
 
 namespace ferrule::executor {
 
@@ -21,7 +21,7 @@ class Lender {
     std::shared_ptr<unsigned char> memory;  // others hold it while it is lent
     size_t bytes;
   };
-  std::vector<Block> blocks_;
+  std::list<Block> blocks_;
 };
 
 // Places arrays side by side in blocks that are large enough for huge pages. A block lives as long as one of

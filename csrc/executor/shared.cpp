@@ -5,8 +5,7 @@ namespace ferrule::executor {
 Shared::Shared(const Constants& constants, ferrule_pool* pool)
     : constants_(constants), pool_(pool), region_(constants.bytes()) {}
 
-template <typename Fetch>
-Constant Shared::find_array(const std::string& name, const Fetch& fetch) {
+Constant Shared::find_array(const std::string& name, const std::function<Constant()>& fetch) {
   const auto found = read_.find(name);
   if (found != read_.end()) {
     if (auto memory = found->second.memory.lock()) return {found->second.spec, std::move(memory)};

@@ -72,8 +72,7 @@ class Shared {
   size_t bytes() const;
 
  private:
-  template <typename Fetch>
-  Constant find_array(const std::string& name, const Fetch& fetch);
+  Constant find_array(const std::string& name, const std::function<Constant()>& fetch);
 
   struct Made {
     std::weak_ptr<const void> object;

@@ -47,24 +47,28 @@ void write_rows(const uint8_t* rows, size_t bytes, uint8_t* to, size_t stride) {
   }
 }
 
-// What writes the rows of a panel: many at once, and those that are left.
-struct RowWriter {
-  using Write = void(const uint8_t* rows, size_t bytes, uint8_t* to, size_t stride);
-  size_t rows;
-  Write *write, *write_one;
-};
-
-template <typename Word, size_t kParts>
-RowWriter make_row_writer() {
-  constexpr size_t kRows = 16 / sizeof(Word);
-  return {kRows, write_rows<Word, kParts, kRows>, write_rows<Word, kParts, 1>};
+// The same for one row of any kind, into zeros: for the last rows of a layer.
+void write_row(const uint8_t* row, size_t bytes, uint8_t* to, size_t stride, size_t word_bytes, size_t bits) {
+  const size_t parts = 8 / bits;
+  for (size_t i = 0; i < bytes; ++i) {
+    const size_t word = i / word_bytes;
+    uint8_t& place = to[word / parts * stride + i % word_bytes];
+    place = static_cast<uint8_t>(place | (row[i] & ((1u << bits) - 1)) << (word % parts * bits));
+  }
 }
+
+// What writes so many rows of a panel at once.
+struct RowWriter {
+  size_t rows;
+  void (*write)(const uint8_t* rows, size_t bytes, uint8_t* to, size_t stride);
+};
 
 template <typename Word>
 RowWriter choose_row_writer(size_t bits) {
-  return bits == 8   ? make_row_writer<Word, 1>()
-         : bits == 4 ? make_row_writer<Word, 2>()
-                     : make_row_writer<Word, 4>();
+  constexpr size_t kRows = 16 / sizeof(Word);
+  if (bits == 8) return {kRows, write_rows<Word, 1, kRows>};
+  if (bits == 4) return {kRows, write_rows<Word, 2, kRows>};
+  return {kRows, write_rows<Word, 4, kRows>};
 }
 
 RowWriter choose_row_writer(size_t word_bytes, size_t bits) {
@@ -133,12 +137,13 @@ struct Writer {
     const size_t row_bytes = layout.depth * element, word_bytes = layout.step * element;
     const void* all = element == 1 ? weights.codes : weights.values;
     const auto* rows = static_cast<const uint8_t*>(all) + first * row_bytes;
-    const RowWriter writer = choose_row_writer(word_bytes, element == 1 ? layout.bits : 8);
-    const size_t stride = layout.columns * word_bytes;
+    const size_t bits = element == 1 ? layout.bits : 8, stride = layout.columns * word_bytes;
+    const RowWriter writer = choose_row_writer(word_bytes, bits);
     size_t c = 0;
     for (; c + writer.rows <= count; c += writer.rows)
       writer.write(rows + c * row_bytes, row_bytes, panel + c * word_bytes, stride);
-    for (; c < count; ++c) writer.write_one(rows + c * row_bytes, row_bytes, panel + c * word_bytes, stride);
+    for (; c < count; ++c)
+      write_row(rows + c * row_bytes, row_bytes, panel + c * word_bytes, stride, word_bytes, bits);
   }
 
   // `values` of [rows][depth], as many bits each as the codes of the layout. Where fewer than two of four are
