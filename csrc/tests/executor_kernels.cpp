@@ -714,7 +714,8 @@ bool token_match_passes() {
     ok &= run_node(op + R"("layout": "qkv")", {Tensor({2, tokens, 3 * all}, joined)}, {}, threads) == plan;
   }
   // Nothing to merge and nothing that is padded: every token keeps its place.
-  const std::string at = op + R"("layout": "bhsd", )", sized = R"("sizes": true)", counted = R"("counts": true)";
+  const std::string at = op + R"("layout": "bhsd", )", sized = R"("sizes": true)",
+                    counted = R"("counts": true)";
   const std::string padded = at + sized + ", " + counted;
   const Tensor ones({2, tokens}, Floats(2 * tokens, 1)), counts({2}, std::vector<int32_t>{0, 3});
   const Tensor by_row = run_node(padded, {bhsd, ones, counts});
@@ -735,8 +736,10 @@ bool token_match_passes() {
   ok &= refuses("FER-NAT-004", op + R"("layout": "bhsd")", {Tensor({2, tokens, all}, rows)});
   ok &= refuses("FER-NAT-004", op + R"("layout": "qkv")", {Tensor({2, tokens, all}, rows)});
   ok &= refuses("FER-NAT-004", op + R"("layout": "bhsd")", {bhsd, ones, counts});
-  ok &= refuses("FER-NAT-004", padded, {bhsd, counts, ones}) & refuses("FER-NAT-004", at + counted, {bhsd, ones});
-  const std::string bare = R"("op": "token_match", "heads": 2, "kv_heads": 2, "layout": "bhsd", "protected": )";
+  ok &= refuses("FER-NAT-004", padded, {bhsd, counts, ones}) &
+        refuses("FER-NAT-004", at + counted, {bhsd, ones});
+  const std::string bare =
+      R"("op": "token_match", "heads": 2, "kv_heads": 2, "layout": "bhsd", "protected": )";
   ok &= refuses("FER-NAT-004", bare + "-1", {bhsd}) & refuses("", bare + "99", {bhsd});
   ok &= refuses("FER-NAT-004", bare + R"(0, "count": [0, 1, "-"])", {bhsd});
   ok &= refuses("FER-NAT-003", bare + R"(0, "count": [0, "tokens"])", {bhsd});

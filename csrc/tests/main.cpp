@@ -45,6 +45,7 @@ bool conv_op_passes();
 bool conv_depthwise_op_passes();
 bool bundle_passes();
 bool embedding_op_passes();
+bool executor_cache_passes();
 bool executor_tensors_pass();
 bool executor_files_pass();
 bool executor_kernels_pass();
@@ -76,6 +77,7 @@ const Part kParts[] = {
     {"embedding_op", embedding_op_passes},
     {"executor_tensors", executor_tensors_pass},
     {"executor_files", executor_files_pass},
+    {"executor_cache", executor_cache_passes},
     {"executor_kernels", executor_kernels_pass},
     {"executor_decoder", executor_decoder_pass},
     {"hadamard_op", hadamard_op_passes},

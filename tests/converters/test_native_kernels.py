@@ -203,12 +203,12 @@ def test_palettes_become_a_linear_layer_of_them(
 
 
 class Cache(nn.Module):
-    """What `quantize_kv` makes of keys or values, for CAPACITY tokens."""
+    """What `quantize_kv` makes of keys or values."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, capacity: int) -> None:
         super().__init__()
         self.bits = bits
-        for name, part in zip("cso", coded(torch.zeros(1, KV_HEADS, CAPACITY, SIZE), bits, 16), strict=True):
+        for name, part in zip("cso", coded(torch.zeros(1, KV_HEADS, capacity, SIZE), bits, 16), strict=True):
             self.register_buffer(name, torch.zeros_like(part))
 
     def write(self, positions: Tensor, x: Tensor) -> tuple[Tensor, ...]:
@@ -225,14 +225,14 @@ class Decoder(nn.Module):
     int64 [1], the position of the one token, which attends to the whole cache up to itself.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, capacity: int = CAPACITY) -> None:
         super().__init__()
         self.table, self.bits = nn.Embedding(WORDS, WIDTH), bits
         self.q, self.o = LookupLinear(WIDTH, WIDTH, 4, 16, True), LookupLinear(WIDTH, WIDTH, 2, 0, True)
         self.k, self.v = (LookupLinear(WIDTH, KV_HEADS * SIZE, 4, 16, True) for _ in range(2))
         self.up, self.down = (LookupLinear(*sizes, 4, 0, True) for sizes in ((WIDTH, 2 * WIDTH), (2 * WIDTH, WIDTH)))
         self.head = LookupLinear(WIDTH, WORDS, 4, 0, True)
-        self.keys, self.values = Cache(bits), Cache(bits)
+        self.keys, self.values = Cache(bits, capacity), Cache(bits, capacity)
 
     def forward(self, ids: Tensor, where: Tensor) -> Tensor:
         tokens, is_prompt = ids.shape[1], where.dim() == 2
@@ -283,12 +283,14 @@ def test_the_cache_is_written_where_it_lies(tmp_path: Path) -> None:
     """A decoder's step takes memory for its token alone, whatever the cache holds."""
     from ferrule.runtime import _C
 
-    decoder = Decoder(8)
-    decode = EntryPoint(decoder.eval(), {"ids": torch.zeros(1, 1, dtype=torch.int64), "where": torch.tensor([0])})
-    lower({"decode": decode}, tmp_path)
-    program = _C.Program(str(tmp_path / native.FILE))
-    program.run("decode", [np.zeros((1, 1), np.int64), np.array([3])])
-    assert program.memory("decode")["values"] < KV_HEADS * CAPACITY * SIZE * 2
+    taken = []
+    for capacity in (CAPACITY, 50 * CAPACITY):
+        inputs = {"ids": torch.zeros(1, 1, dtype=torch.int64), "where": torch.tensor([3])}
+        lower({"decode": EntryPoint(Decoder(8, capacity).eval(), inputs)}, tmp_path)
+        program = _C.Program(str(tmp_path / native.FILE))
+        program.run("decode", [value.numpy() for value in inputs.values()])
+        taken.append(program.memory("decode")["values"])
+    assert taken[0] == taken[1]
 
 
 REFUSED: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...], str, str]] = {
