@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ferrule.converters.native_graph import CONSTANT, RESULT, Extent, Node, Unsupported, same_extent, same_shape
+from ferrule.converters.native_graph import CONSTANT, Extent, Node, Unsupported, same_extent, same_shape
+from ferrule.converters.native_kernels import KERNELS
 from ferrule.converters.native_writes import WRITES
 
 if TYPE_CHECKING:
@@ -403,24 +404,6 @@ def _attention(
     return low.like("attention", fx, [q, k, v, *([] if mask is None else [mask])], **attributes)
 
 
-def _merge_tokens(
-    low: Lowering, fx: Any, x: Node, keys: Node, sizes: Any, counts: Any, mean: Node, positions: Node, protected: int,
-    left: Extent,
-) -> list[Node]:  # fmt: skip
-    _, heads, _, _ = keys.shape
-    batch, tokens, width = x.shape
-    attributes = {"heads": heads, "kv_heads": heads, "layout": "bhsd", "protected": protected}
-    if counts is None:
-        plan = low.make("token_match", [keys], "int32", (batch, tokens), **attributes, count=tokens - left)
-    else:
-        given = [keys, sizes, low.cast(counts, "int32")]
-        plan = low.make("token_match", given, "int32", (batch, tokens), **attributes, padded=True)
-    given = [x, plan, *([] if sizes is None else [sizes])]
-    merged = low.make("token_merge", given, "float32", (batch, left, width), left=left, results=2)
-    new = low.make(RESULT, [merged], "float32", (batch, left), index=1)
-    return [merged, new, low.cast(plan, "float32")]
-
-
 def _pair(value: Any) -> list[int]:
     values = [value] if isinstance(value, int) else list(value)
     return [int(values[0]), int(values[-1])]
@@ -527,6 +510,7 @@ UNARY = (
 )  # fmt: skip
 OPS: dict[str, Maker] = {
     **WRITES,
+    **KERNELS,
     "aten.view": _reshape,
     "aten.reshape": _reshape,
     "aten._unsafe_view": _reshape,
@@ -595,7 +579,6 @@ OPS: dict[str, Maker] = {
     "aten.mm": _matmul,
     "ferrule.coded_linear": _coded_linear,
     "ferrule.coded_conv": _coded_conv,
-    "ferrule.merge_tokens": _merge_tokens,
     "aten.embedding": _embedding,
     "ferrule.coded_embedding": _coded_embedding,
     "aten.index_select": _index_select,

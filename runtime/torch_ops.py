@@ -1,8 +1,8 @@
 """Our kernels as torch ops: attention over a coded cache, products with palettes, token merging.
 
-`torch.export` keeps each op whole, so a converter can hand it to the same kernel inside a vendor's runtime (see
-docs/custom_ops.md). Run by torch itself, an op calls `ferrule.runtime._C` on the calling thread. There are no
-gradients. Bytes that hold codes are uint8 in every op; codes of 8 bits are two's complement in them.
+`torch.export` keeps each op whole, so a converter can hand it to the same kernel inside a vendor's runtime or a native
+program (see docs/custom_ops.md). Run by torch itself, an op calls `ferrule.runtime._C` on the calling thread. There are
+no gradients. Bytes that hold codes are uint8 in every op; codes of 8 bits are two's complement in them.
 
 Each op also has an out variant, `ferrule::<name>.out`, which is what ExecuTorch's programs call.
 """
@@ -81,7 +81,7 @@ def attention_quantized(
 
     Codes, scales and offsets are those of `quantize_kv` with the same bits and group; kv heads divide the heads of the
     query. Offsets may be None (zeros) with 8 bits. key_ends: int32 [batch], keys that count, None for all of them.
-    causal: the last query sees all keys up to its end. Raises ValueError FER-KER-….
+    causal: the last query sees all keys, each before it one less, whatever key_ends says. Raises ValueError FER-KER-….
     """
     from ferrule.runtime import _C
 

@@ -714,18 +714,35 @@ bool token_match_passes() {
     ok &= run_node(op + R"("layout": "qkv")", {Tensor({2, tokens, 3 * all}, joined)}, {}, threads) == plan;
   }
   // Nothing to merge and nothing that is padded: every token keeps its place.
-  const std::string padded = op + R"("layout": "bhsd", "padded": true)";
+  const std::string at = op + R"("layout": "bhsd", )", sized = R"("sizes": true)",
+                    counted = R"("counts": true)";
+  const std::string padded = at + sized + ", " + counted;
   const Tensor ones({2, tokens}, Floats(2 * tokens, 1)), counts({2}, std::vector<int32_t>{0, 3});
   const Tensor by_row = run_node(padded, {bhsd, ones, counts});
   for (size_t t = 0; t < tokens; ++t) ok &= by_row.as<int32_t>()[t] == static_cast<int32_t>(t);
   ok &= !memcmp(by_row.as<int32_t>() + tokens, to + tokens, tokens * sizeof(int32_t));
+  ok &= run_node(at + counted, {bhsd, counts}) == by_row && run_node(at + sized, {bhsd, ones}) == plan;
+  // How many are left, of rows the last of which has two tokens of padding.
+  Floats some(2 * tokens, 1);
+  some[2 * tokens - 1] = some[2 * tokens - 2] = 0;
+  std::string text = graph_of(padded + R"(, "results": 2)", {bhsd, ones, counts});
+  text.insert(text.rfind(']', text.rfind(']') - 1), R"(, {"name": "left", "value": 4})");
+  const std::vector<Tensor> both = run_graph(text, {bhsd, Tensor({2, tokens}, some), counts});
+  ok &= both[1] == Tensor({2}, std::vector<int32_t>{9, 4});
   if (!ok) printf("token_match: wrong\n");
   ok &= refuses("FER-NAT-003", op + R"("layout": "sbhd")", {bhsd});
   ok &= refuses("FER-NAT-003", R"("op": "token_match", "layout": "bhsd", "heads": 2, "kv_heads": 2)", {bhsd});
+  ok &= refuses("FER-NAT-003", at + R"("results": 3)", {bhsd});
   ok &= refuses("FER-NAT-004", op + R"("layout": "bhsd")", {Tensor({2, tokens, all}, rows)});
   ok &= refuses("FER-NAT-004", op + R"("layout": "qkv")", {Tensor({2, tokens, all}, rows)});
   ok &= refuses("FER-NAT-004", op + R"("layout": "bhsd")", {bhsd, ones, counts});
-  ok &= refuses("FER-NAT-004", padded, {bhsd, counts, ones});
+  ok &= refuses("FER-NAT-004", padded, {bhsd, counts, ones}) &
+        refuses("FER-NAT-004", at + counted, {bhsd, ones});
+  const std::string bare =
+      R"("op": "token_match", "heads": 2, "kv_heads": 2, "layout": "bhsd", "protected": )";
+  ok &= refuses("FER-NAT-004", bare + "-1", {bhsd}) & refuses("", bare + "99", {bhsd});
+  ok &= refuses("FER-NAT-004", bare + R"(0, "count": [0, 1, "-"])", {bhsd});
+  ok &= refuses("FER-NAT-003", bare + R"(0, "count": [0, "tokens"])", {bhsd});
   ok &= refuses("FER-NAT-008", padded, {bhsd, ones, Tensor({2}, std::vector<int32_t>{-1, 0})});
   return ok & refuses("FER-NAT-008", padded, {bhsd, Tensor({2, tokens}, Floats(2 * tokens, NAN)), counts});
 }

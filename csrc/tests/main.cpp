@@ -46,6 +46,7 @@ bool conv_depthwise_op_passes();
 bool bundle_passes();
 bool checksum_passes();
 bool embedding_op_passes();
+bool executor_cache_passes();
 bool executor_tensors_pass();
 bool executor_files_pass();
 bool executor_kernels_pass();
@@ -79,6 +80,7 @@ const Part kParts[] = {
     {"embedding_op", embedding_op_passes},
     {"executor_tensors", executor_tensors_pass},
     {"executor_files", executor_files_pass},
+    {"executor_cache", executor_cache_passes},
     {"executor_kernels", executor_kernels_pass},
     {"executor_memory", executor_memory_passes},
     {"executor_decoder", executor_decoder_pass},

@@ -135,6 +135,10 @@ def test_flipped_bits_are_refused_or_change_nothing(tmp_path: Path) -> None:
     assert refused > 1000
 
 
+CODES = {"op": "quantize_kv", "in": [0], "bits": 8, "group": 0, "clip": 1, "results": 3}
+CACHED = {"op": "attention_quantized", "in": [0] * 5, "bits": 8, "group": 0, "scale": 1}
+MATCHED = {"op": "token_match", "in": [0], "heads": 1, "kv_heads": 1, "layout": "bshd", "protected": 0}
+
 WRONG: list[tuple[list[dict[str, Any]], int, str]] = [
     ([{"op": "magic", "in": [0]}], 1, "003 magic: this version has no such op"),
     ([linear(weight="v")], 1, "003 The program has no array v"),
@@ -148,6 +152,16 @@ WRONG: list[tuple[list[dict[str, Any]], int, str]] = [
     ([{"op": "reshape", "in": [0], "shape": ["rows", "+"]}], 1, "003 .*no expression"),
     ([{"op": "permute", "in": [0], "axes": [0, 0]}], 1, "00[34] permute"),
     ([{"op": "unary", "in": [0], "fn": "launch"}], 1, "003 unary"),
+    ([CODES | {"bits": 3}], 1, "003 quantize_kv"),
+    ([CODES | {"group": 8}], 1, "003 quantize_kv"),
+    ([CODES | {"clip": 2}], 1, "003 quantize_kv"),
+    ([{k: v for k, v in CODES.items() if k != "clip"}], 1, "003 quantize_kv: it lacks `clip`"),
+    ([CODES | {"results": 2}], 1, "00[34] quantize_kv"),
+    ([CACHED | {"scale": "inf"}], 1, "003 attention_quantized"),
+    ([CACHED | {"bits": 4}], 1, "003 attention_quantized: .*need offsets"),
+    ([CACHED | {"key_ends": 1}], 1, "003 attention_quantized: `key_ends` is neither true nor false"),
+    ([MATCHED | {"layout": "sbhd"}], 1, "003 token_match"),
+    ([MATCHED | {"count": ["rows", "+"]}], 1, "003 .*no expression"),
 ]
 
 
@@ -168,6 +182,10 @@ MISFITS: list[tuple[list[dict[str, Any]], str]] = [
     ([{"op": "fill", "in": [], "shape": [["rows", 70, "-"]], "value": 0, "dtype": "float32"}], "00[45] "),
     ([{"op": "softmax", "in": []}], "00[34] softmax"),
     ([linear(**{"in": ["zero", 0]})], "00[34] linear"),
+    ([CODES], "004 quantize_kv"),
+    ([CACHED], "004 attention_quantized"),
+    ([CACHED | {"in": [0] * 6}], "004 attention_quantized"),
+    ([MATCHED], "004 token_match"),
 ]
 
 

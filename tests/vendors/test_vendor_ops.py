@@ -252,7 +252,7 @@ def test_vendors_runtimes_call_the_same_kernels(lowered: tuple[Program, Path], c
     assert agree(run(program, folder, inputs, case.name, threads), case.make()(*inputs))
 
 
-@pytest.mark.parametrize("target", ["executorch", "onnx"])
+@pytest.mark.parametrize("target", ["executorch", "native", "onnx"])
 def test_lengths_stay_dynamic(target: str, tmp_path: Path) -> None:
     module, tokens = Attention(4, 16, True), Dim("tokens", 2, 64)
     shapes = {name: {2: tokens} for name in ("query", "key", "value")}
