@@ -27,6 +27,14 @@ SPEEDS = ROOT / "docs" / "results" / "kernels.json"
 ISAS = ("scalar", "avx2", "avx512", "avx512_bf16", "neon", "dotprod", "i8mm", "sme", "sme_i8")
 
 
+def read_results(path: Path) -> dict[str, Any]:
+    """What a benchmark kept in a file; of one that was interrupted no table is made."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    if not found.get("complete", True):
+        raise SystemExit(f"{path} is not complete: run to its end `{found['command']}`")
+    return found
+
+
 def techniques_table() -> str:
     """A row for each technique."""
     lines = ["| technique | what it does | options (defaults) | carried by |", "|---|---|---|---|"]
@@ -73,7 +81,7 @@ def kernels_table() -> str:
 def speeds_table() -> str:
     """A row for each case of docs/results/kernels.json: our time, its share of the limit, and the fastest peer."""
     cases: dict[tuple[str, str, str], dict[int, list[dict[str, Any]]]] = {}
-    for row in json.loads(SPEEDS.read_text())["rows"]:
+    for row in read_results(SPEEDS)["rows"]:
         case = cases.setdefault((row["op"], row["shape"], row["dtype"]), {})
         case.setdefault(row["threads"], []).append(row)
     counts = sorted({count for case in cases.values() for count in case})
@@ -96,7 +104,7 @@ def _speed_cells(rows: list[dict[str, Any]]) -> str:
 def models_table() -> str:
     """A row for each model, shape and dtype of docs/results/models.json: our time, cosine, and each peer's."""
     cases: dict[tuple[str, str, str, int], list[dict[str, Any]]] = {}
-    for row in json.loads(MODELS_FOUND.read_text())["rows"]:
+    for row in read_results(MODELS_FOUND)["rows"]:
         cases.setdefault((row["model"], row["dtype"], row["shape"], row["threads"]), []).append(row)
     lines = ["| model | dtype | shape | T | ours, ms | cosine | peers: x, cosine |", "|---|---|---|--:|--:|--:|---|"]
     for (model, dtype, shape, threads), rows in cases.items():
@@ -117,7 +125,7 @@ def footprints_table() -> str:
         "| model | dtype | runtime | file, MB | open, ms | first, ms | warm, ms | peak, MB |",
         "|---|---|---|--:|--:|--:|--:|--:|",
     ]
-    for row in json.loads(MODELS_FOUND.read_text())["footprints"]:
+    for row in read_results(MODELS_FOUND)["footprints"]:
         way = "**native**" if row["way"] == "ferrule" else row["way"]
         times = f"{row['load_ms']:.0f} | {row['first_ms']:.2f} | {row['warm_ms']:.2f}"
         ends = f"{row['file_mb']:.1f} | {times} | {row['peak_mb']:.0f}"
