@@ -26,7 +26,8 @@ from ferrule.atomic import write_json
 from ferrule.cli.output import EXIT_INTERRUPTED, EXIT_NONE, EXIT_SOME
 from ferrule.errors import FerruleError
 
-RECIPES = ("fp", "w8a8", "w4g32", "lut4")
+# The file's recipe holds what the GGUF file does: 4 bits, and 8 for the embedding and the head that is tied to it.
+RECIPES = ("fp", "w8a8", "w4g32", str(Path(__file__).with_name("w4g32-head8.json")), "lut4")
 
 
 def main() -> int:
@@ -75,11 +76,11 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("recipes", nargs="*", help=f"by default {', '.join(RECIPES)}")
+    parser.add_argument("recipes", nargs="*", help=f"names or files, by default {', '.join(RECIPES)}")
     parser.add_argument("--threads", type=_counts, default=(1, 2), help="numbers of threads, 1,2 by default")
     parser.add_argument("--peer", action="append", choices=tuple(PEERS), help="all by default; repeatable")
-    parser.add_argument("--rounds", type=_positive, default=10, help="10 by default")
-    parser.add_argument("--texts", type=_positive, default=8, help="texts for the quality, 8 by default")
+    parser.add_argument("--rounds", type=_positive, default=8, help="8 by default")
+    parser.add_argument("--texts", type=_positive, default=4, help="texts for the quality, 4 by default")
     parser.add_argument("--keep", type=Path, help="keep texts and programs in this folder, or take them from there")
     parser.add_argument("-o", "--out", type=Path, help="write the JSON to this file, after each number of threads")
     return parser.parse_args()

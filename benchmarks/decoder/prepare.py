@@ -32,10 +32,10 @@ class Preparer:
         return {}
 
     def convert(self, recipe: str) -> dict[str, Any]:
-        """Bytes of the program's file."""
-        folder = self.folder / recipe
+        """Bytes of the program's file. recipe: a name or a file, after whose stem the program's folder is called."""
+        folder = self.folder / Path(recipe).stem
         if not folder.is_dir():
-            partial = self.folder / f".{recipe}"
+            partial = self.folder / f".{folder.name}"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             self._write(recipe, partial)

@@ -88,7 +88,7 @@ def _prepare(
             tell(f"{OURS} {recipe}: writing its program")
             if process.ended:
                 process = stack.enter_context(_preparer(folder))
-            ways[f"{OURS} {recipe}"] = process.ask(do="convert", recipe=recipe)
+            ways[f"{OURS} {Path(recipe).stem}"] = process.ask(do="convert", recipe=recipe)
     sizes = {"torch": None, "llama.cpp": find_gguf().stat().st_size}
     return ways | {peer: {"bytes": sizes[peer]} for peer in peers}
 

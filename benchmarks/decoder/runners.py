@@ -52,18 +52,20 @@ class Native:
         self.session = open_program(folder / program.main, program.target, program.entry_points, threads)
 
     def prefill(self, ids: NDArray[Any]) -> NDArray[Any]:
-        return self._prefill(ids, np.array([len(ids) - 1]))[0]
+        return self._prefill(ids, np.array([len(ids) - 1])).reshape(-1)
 
     def logits(self, ids: NDArray[Any]) -> NDArray[Any]:
         return self._prefill(ids, np.arange(len(ids)))
 
     def _prefill(self, ids: NDArray[Any], kept: NDArray[Any]) -> NDArray[Any]:
         inputs = {"ids": ids[None], "position": np.array([0]), "kept": kept}
-        return self.session.run(inputs, "prefill")["logits"][0]
+        found: NDArray[Any] = self.session.run(inputs, "prefill")["logits"][0]
+        return found
 
     def step(self, token: int, position: int) -> NDArray[Any]:
         inputs = {"ids": np.array([[token]]), "position": np.array([position])}
-        return self.session.run(inputs, "decode")["logits"][0, 0]
+        found: NDArray[Any] = self.session.run(inputs, "decode")["logits"][0, 0]
+        return found
 
 
 class Torch:
@@ -79,10 +81,10 @@ class Torch:
         self.module = Cached(load_module("sdpa"), CAPACITY).eval()
 
     def prefill(self, ids: NDArray[Any]) -> NDArray[Any]:
-        return self._run(ids, 0)[0]
+        return self._run(ids, 0).reshape(-1)
 
     def step(self, token: int, position: int) -> NDArray[Any]:
-        return self._run(np.array([token]), position)[0]
+        return self._run(np.array([token]), position).reshape(-1)
 
     def logits(self, ids: NDArray[Any]) -> NDArray[Any]:
         return self._run(ids, 0, np.arange(len(ids)))

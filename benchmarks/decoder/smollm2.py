@@ -148,7 +148,7 @@ def _weights(reader: Any) -> dict[str, Tensor]:
         "attn_q": reader.fields["llama.attention.head_count"].contents(),
         "attn_k": reader.fields["llama.attention.head_count_kv"].contents(),
     }
-    found = {}
+    found: dict[str, Tensor] = {}
     for tensor in reader.tensors:
         part = tensor.name.split(".")
         weight = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
