@@ -1,7 +1,10 @@
-"""SmolLM2 itself on the native target: a real decoder with state gives the eager model's logits and tokens."""
+"""SmolLM2 itself on the native target: a real decoder with state gives the eager model's logits and tokens; and its
+benchmark."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # `benchmarks` is no part of the package
 
-from benchmarks.decoder.smollm2 import as_decoder, find_gguf, load_module, load_tokenizer  # noqa: E402
+from benchmarks.decoder.smollm2 import as_decoder, find_gguf, load_module, load_tales, load_tokenizer  # noqa: E402
 from ferrule.converters import find_target  # noqa: E402
 from ferrule.device_profiles import load  # noqa: E402
 from ferrule.errors import SourceError  # noqa: E402
@@ -27,12 +30,18 @@ CAPACITY, STEPS = 64, 8
 
 
 @pytest.fixture(scope="module")
-def lm() -> nn.Module:
+def needed() -> None:
+    """Packages that hold the model and the texts."""
     pytest.importorskip("gguf")
     try:
         find_gguf()
+        load_tales()
     except SourceError as error:
         pytest.skip(f"{error.message} {error.hint}")
+
+
+@pytest.fixture(scope="module")
+def lm(needed: None) -> nn.Module:
     return load_module()
 
 
@@ -70,3 +79,20 @@ def _continue(lm: nn.Module, ids: list[int]) -> list[int]:
         for _ in range(STEPS):
             found.append(int(lm(torch.tensor([ids + found]), use_cache=False).logits[0, -1].argmax()))
     return found
+
+
+@pytest.mark.slow
+def test_the_benchmark_tells_a_recipe_that_fails(needed: None, tmp_path: Path) -> None:
+    out = tmp_path / "decoder.json"
+    words = ["no-such", "--peer", "torch", "--threads", "1", "--rounds", "1", "--texts", "1", "-o", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.decoder", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    found = json.loads(out.read_text())
+    assert found["complete"] and found["versions"]["torch"] == torch.__version__
+    ours, torchs = found["rows"]
+    assert ours["way"] == "ferrule no-such" and "FER-REC-001" in ours["error"] and "prefill_tokens_s" not in ours
+    assert "failed: RecipeError: FER-REC-001" in done.stdout
+    assert torchs["cosine"] == 1 and torchs["greedy"] == torchs["greedy_of"] == 32 and torchs["decode_tokens_s"] > 0
+    assert torchs["perplexity"] == found["reference_perplexity"] < 40
