@@ -18,6 +18,7 @@ from ferrule.errors import CaptureError, FerruleError, InputError, ModelError
 from ferrule.flow import compress
 from ferrule.graph_writes import _may_write_inputs, written_inputs
 from ferrule.model import Dim, EntryPoint, Model, as_model, capture, check_weights
+from ferrule.policy import Forward
 from ferrule.proof import answer
 from ferrule.worker import read_graphs, write_graphs
 
@@ -373,3 +374,19 @@ def test_complex_numbers_stay_inside() -> None:
     with pytest.raises(ModelError, match="torch.complex64 tensor") as refused:
         answer(Two(), [{"left": z, "right": z}])
     assert refused.value.code == "FER-MOD-004"
+
+
+def test_the_policy_calls_forward_or_else_the_first_entry_point() -> None:
+    x = torch.randn(2, 4)
+    entries = {name: EntryPoint(nn.Linear(4, 3).eval(), {"x": x}) for name in ("prefill", "decode")}
+    model = Model(entries, "test")
+    assert model.policy == Forward("prefill") and compress(model, "w8").policy == Forward("prefill")
+    both = {**entries, "forward": entries["decode"]}
+    assert Model(both, "test").policy == Forward()
+    assert Model(both, "test", Forward("decode")).policy == Forward("decode")
+    assert set(capture(compress(model, "w8"))) == {"prefill", "decode"}
+    for wrong, policy in ((entries, Forward("step")), ({}, Forward())):
+        with pytest.raises(
+            ModelError, match="FER-MOD-006: The policy calls entry point '(step|forward)'; the model has"
+        ):
+            Model(wrong, "test", policy)

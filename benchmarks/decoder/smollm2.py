@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from ferrule.data.package_files import find_data
 from ferrule.model import Dim, EntryPoint, Model
-from ferrule.policy import Forward
 from ferrule.sources.torchvision_ops import declare_torchvision_ops
 
 __all__ = ["GGUF", "Cached", "as_decoder", "find_gguf", "load_module", "load_tales", "load_tokenizer"]
@@ -92,7 +91,6 @@ def as_decoder(lm: nn.Module, capacity: int) -> Model:
             "decode": EntryPoint(module, {"ids": ids[:, :1], "position": position}, outputs=("logits",)),
         },
         source="SmolLM2-135M-Instruct",
-        policy=Forward("prefill"),
     )
 
 
