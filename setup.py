@@ -47,6 +47,7 @@ EXTRAS = {
         "build",
         "clang-format",
         "cmake>=3.25",
+        "gguf>=0.17",
         "hypothesis",
         "mypy",
         "pybind11>=3",

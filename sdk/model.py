@@ -45,6 +45,8 @@ class EntryPoint:
 class Model:
     """Entry points, the policy that drives them, and the files that travel with them.
 
+    policy: calls `forward`, or the first entry point where none is called so, unless another is given; its entry point
+    is the one that techniques calibrate and proofs run. Raises ModelError FER-MOD-006 for a policy that calls none.
     assets: file name in the bundle -> file here (tokenizer, labels). processing: what an app does before and after, as
     data. proof_inputs: real inputs on which artefacts are compared, and `proof_source` says what they are.
     proof_outputs: what the uncompressed model answered to them, once known.
@@ -63,6 +65,17 @@ class Model:
     calibration: tuple[Mapping[str, Tensor], ...] = ()
     history: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.policy == Forward() and self.policy.entry_point not in self.entry_points and self.entry_points:
+            object.__setattr__(self, "policy", Forward(next(iter(self.entry_points))))
+        if self.policy.entry_point not in self.entry_points:
+            raise ModelError(
+                "FER-MOD-006",
+                f"The policy calls entry point {self.policy.entry_point!r}; the model has: "
+                f"{', '.join(self.entry_points) or 'none'}.",
+                "Give Model a policy that names one of its entry points, such as ferrule.policy.Forward('decode').",
+            )
 
     def exchange(self, modules: Mapping[str, nn.Module]) -> Model:
         """The same model with other modules, which compute the same, behind some of its entry points."""

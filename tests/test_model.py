@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import ferrule
+from ferrule.converters.decompositions import functionalize
 from ferrule.errors import CaptureError, FerruleError, InputError, ModelError
 from ferrule.flow import compress
+from ferrule.graph_writes import _may_write_inputs, written_inputs
 from ferrule.model import Dim, EntryPoint, Model, as_model, capture, check_weights
+from ferrule.policy import Forward
 from ferrule.proof import answer
 from ferrule.worker import read_graphs, write_graphs
 
@@ -284,6 +288,44 @@ def test_a_model_that_writes_to_its_inputs_becomes_one_that_does_not() -> None:
     assert torch.equal(graph.program.module()(x, n), expected) and torch.equal(x, torch.ones(3, 2))
 
 
+class Writes(nn.Module):
+    """Gives its input, or what is made of it, to a function that writes."""
+
+    held: Tensor
+
+    def __init__(self, write: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.write = write
+        self.register_buffer("held", torch.zeros(2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.write(x, self.held)
+        return x + self.held
+
+
+@pytest.mark.parametrize(
+    ("write", "reaches"),
+    [
+        (lambda x, held: x.add_(1), True),
+        (lambda x, held: x.view(3, 2).transpose(0, 1)[0].mul_(2), True),
+        (lambda x, held: x.chunk(3, 1)[1].zero_(), True),
+        (lambda x, held: x.to(torch.float32).contiguous().add_(1), True),
+        (lambda x, held: torch.add(x, 1, out=x), True),
+        (lambda x, held: torch._foreach_add_([held, x], 1), True),
+        (lambda x, held: held.copy_(x), False),
+        (lambda x, held: held.index_copy_(1, torch.tensor([1]), x[:, :1]), False),
+        (lambda x, held: x.clone().add_(1), False),
+        (lambda x, held: (x * 2).relu_(), False),
+    ],
+)
+def test_writes_that_reach_an_input_are_found(write: Callable[[Tensor, Tensor], Any], reaches: bool) -> None:
+    with torch.no_grad():
+        program = torch.export.export(Writes(write), (torch.ones(2, 3),))
+    functional = functionalize(program).graph_signature
+    assert written_inputs(program) == sorted(functional.user_inputs_to_mutate.values()) == (["x"] if reaches else [])
+    assert _may_write_inputs(program) == reaches  # where it is not so, nothing is functionalized
+
+
 class Pair(NamedTuple):
     """What a model may return that torch cannot write down."""
 
@@ -332,3 +374,19 @@ def test_complex_numbers_stay_inside() -> None:
     with pytest.raises(ModelError, match="torch.complex64 tensor") as refused:
         answer(Two(), [{"left": z, "right": z}])
     assert refused.value.code == "FER-MOD-004"
+
+
+def test_the_policy_calls_forward_or_else_the_first_entry_point() -> None:
+    x = torch.randn(2, 4)
+    entries = {name: EntryPoint(nn.Linear(4, 3).eval(), {"x": x}) for name in ("prefill", "decode")}
+    model = Model(entries, "test")
+    assert model.policy == Forward("prefill") and compress(model, "w8").policy == Forward("prefill")
+    both = {**entries, "forward": entries["decode"]}
+    assert Model(both, "test").policy == Forward()
+    assert Model(both, "test", Forward("decode")).policy == Forward("decode")
+    assert set(capture(compress(model, "w8"))) == {"prefill", "decode"}
+    for wrong, policy in ((entries, Forward("step")), ({}, Forward())):
+        with pytest.raises(
+            ModelError, match="FER-MOD-006: The policy calls entry point '(step|forward)'; the model has"
+        ):
+            Model(wrong, "test", policy)

@@ -1,4 +1,5 @@
-"""Write the generated tables of README.md (techniques, targets, devices, the demo's as printed) and docs/kernels.md.
+"""Write the generated tables of README.md (techniques, targets, devices, the demo's as printed), docs/kernels.md and
+docs/models.md.
 
     python tools/tables.py            # techniques, targets, devices, kernels from the code, speeds from docs/results
     python tools/tables.py demo.txt   # and the demo's table, from the saved output of `make demo`
@@ -23,8 +24,17 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 KERNELS = ROOT / "docs" / "kernels.md"
 MODELS, MODELS_FOUND = ROOT / "docs" / "models.md", ROOT / "docs" / "results" / "models.json"
+DECODER_FOUND = ROOT / "docs" / "results" / "decoder.json"
 SPEEDS = ROOT / "docs" / "results" / "kernels.json"
 ISAS = ("scalar", "avx2", "avx512", "avx512_bf16", "neon", "dotprod", "i8mm", "sme", "sme_i8")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """What a benchmark kept in a file; of one that was interrupted no table is made."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    if not found.get("complete", True):
+        raise SystemExit(f"{path} is not complete: run to its end `{found['command']}`")
+    return found
 
 
 def techniques_table() -> str:
@@ -73,7 +83,7 @@ def kernels_table() -> str:
 def speeds_table() -> str:
     """A row for each case of docs/results/kernels.json: our time, its share of the limit, and the fastest peer."""
     cases: dict[tuple[str, str, str], dict[int, list[dict[str, Any]]]] = {}
-    for row in json.loads(SPEEDS.read_text())["rows"]:
+    for row in read_results(SPEEDS)["rows"]:
         case = cases.setdefault((row["op"], row["shape"], row["dtype"]), {})
         case.setdefault(row["threads"], []).append(row)
     counts = sorted({count for case in cases.values() for count in case})
@@ -96,7 +106,7 @@ def _speed_cells(rows: list[dict[str, Any]]) -> str:
 def models_table() -> str:
     """A row for each model, shape and dtype of docs/results/models.json: our time, cosine, and each peer's."""
     cases: dict[tuple[str, str, str, int], list[dict[str, Any]]] = {}
-    for row in json.loads(MODELS_FOUND.read_text())["rows"]:
+    for row in read_results(MODELS_FOUND)["rows"]:
         cases.setdefault((row["model"], row["dtype"], row["shape"], row["threads"]), []).append(row)
     lines = ["| model | dtype | shape | T | ours, ms | cosine | peers: x, cosine |", "|---|---|---|--:|--:|--:|---|"]
     for (model, dtype, shape, threads), rows in cases.items():
@@ -117,12 +127,43 @@ def footprints_table() -> str:
         "| model | dtype | runtime | file, MB | open, ms | first, ms | warm, ms | peak, MB |",
         "|---|---|---|--:|--:|--:|--:|--:|",
     ]
-    for row in json.loads(MODELS_FOUND.read_text())["footprints"]:
+    for row in read_results(MODELS_FOUND)["footprints"]:
         way = "**native**" if row["way"] == "ferrule" else row["way"]
         times = f"{row['load_ms']:.0f} | {row['first_ms']:.2f} | {row['warm_ms']:.2f}"
         ends = f"{row['file_mb']:.1f} | {times} | {row['peak_mb']:.0f}"
         lines.append(f"| {row['model']} | {row['dtype']} | {way} | {ends} |")
     return "\n".join(lines)
+
+
+def decoder_table() -> str:
+    """A row for each way to run SmolLM2 of docs/results/decoder.json, and the command that measured it."""
+    found = read_results(DECODER_FOUND)
+    ways: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in found["rows"]:
+        ways.setdefault(row["way"], {})[row["threads"]] = row
+    counts = sorted({row["threads"] for row in found["rows"]})
+    heads = "".join(f" prefill/s, {count} T | decode/s, {count} T |" for count in counts)
+    lines = [f"| runtime, recipe | file, MB |{heads} perplexity | cosine | greedy |"]
+    lines.append("|---|--:|" + "--:|--:|" * len(counts) + "--:|--:|--:|")
+    for way, rows in ways.items():
+        first = next(iter(rows.values()))
+        size = f"{first['bytes'] / 1e6:.1f}" if first.get("bytes") else ""
+        speeds = "".join(_decoder_speed(rows[count]) if count in rows else " | |" for count in counts)
+        lines.append(f"| {way} | {size} |{speeds} {_decoder_quality(first)} |")
+    told = f"Perplexity of torch in float32: {found['reference_perplexity']:.2f}; number of texts: {found['texts']}."
+    return "\n".join([*lines, "", f"{told} Measured by `{found['command']}`."])
+
+
+def _decoder_speed(row: dict[str, Any]) -> str:
+    if "prefill_tokens_s" not in row:
+        return " failed | failed |"
+    return f" {row['prefill_tokens_s']:.0f} | {row['decode_tokens_s']:.1f} |"
+
+
+def _decoder_quality(row: dict[str, Any]) -> str:
+    if "perplexity" not in row:
+        return f"{row['error']} | |"
+    return f"{row['perplexity']:.2f} | {row['cosine']:.4f} | {row['greedy']}/{row['greedy_of']}"
 
 
 def fill(text: str, name: str, table: str) -> str:
@@ -150,8 +191,10 @@ def render_kernels(text: str) -> str:
 
 
 def render_models(text: str) -> str:
-    """docs/models.md with its two tables."""
-    return fill(fill(text, "models", models_table()), "footprints", footprints_table())
+    """docs/models.md with its three tables."""
+    for name, table in (("models", models_table()), ("footprints", footprints_table()), ("decoder", decoder_table())):
+        text = fill(text, name, table)
+    return text
 
 
 if __name__ == "__main__":

@@ -7,11 +7,27 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
-__all__ = ["Process", "pin", "serve"]
+__all__ = ["Found", "Process", "pin", "serve", "until_interrupted"]
+
+_END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+
+
+class Found(Protocol):
+    """What a benchmark measured so far; `complete` once nothing is left to measure."""
+
+    complete: bool
+
+
+@contextmanager
+def until_interrupted(found: Found) -> Iterator[None]:
+    """Leave the block early at Ctrl-C: processes opened within end, and what was found stays incomplete."""
+    with suppress(KeyboardInterrupt):
+        yield
+        found.complete = True
 
 
 class Process:
@@ -81,8 +97,9 @@ def pin(threads: int) -> None:
 def serve(make: Callable[[], Any]) -> None:
     """Answer until the input ends: `do` names a method of what `make` returned. Asked for nothing, it sleeps.
 
-    What libraries print goes to standard error.
+    What libraries print goes to standard error. On Linux the process ends with the one that asks, however that ended.
     """
+    _end_with_parent()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     worker: Any = None
@@ -95,3 +112,11 @@ def serve(make: Callable[[], Any]) -> None:
             answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _end_with_parent() -> None:
+    """By the system, since a process that is stopped sees neither signals nor the end of its input."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)

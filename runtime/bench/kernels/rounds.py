@@ -13,15 +13,19 @@ from ferrule.errors import TargetError
 from ferrule.runtime.bench.kernels.case import OURS, PACKAGES, Case, package_of
 from ferrule.runtime.bench.kernels.peaks import Peaks
 from ferrule.runtime.bench.measure import host
-from ferrule.runtime.bench.process import Process
+from ferrule.runtime.bench.process import Process, until_interrupted
 
 __all__ = ["Found", "bench_kernels"]
 
 
 @dataclass
 class Found:
-    """What was measured. absent: peer -> why it is not among the rows; failed: (case, peer) -> what it raised."""
+    """What was measured. absent: peer -> why it is not among the rows; failed: (case, peer) -> what it raised.
 
+    complete: whether all was measured.
+    """
+
+    complete: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     peaks: list[Peaks] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
@@ -32,6 +36,7 @@ class Found:
         """Plain dict: what `ferrule bench kernels --json` prints."""
         return {
             "machine": host(),
+            "complete": self.complete,
             "peaks": [each.to_json() for each in self.peaks],
             "versions": self.versions,
             "absent": self.absent,
@@ -46,40 +51,50 @@ def bench_kernels(
     threads: Sequence[int] = (1,),
     rounds: int = 15,
     tell: Callable[[str], None] = lambda line: None,
+    keep: Callable[[Found], None] = lambda found: None,
 ) -> Found:
-    """Measure the cases beside the peers that are installed; `tell` gets a line for each case.
+    """Measure the cases beside the peers that are installed; `tell` gets a line for each case, `keep` what there is
+    after it.
 
-    Raises TargetError FER-TGT-002 where the native kernels are not there.
+    Ctrl-C ends it early: then what there is comes back, incomplete. Raises TargetError FER-TGT-002 where the native
+    kernels are not there.
     """
     found = Found()
-    for count in threads:
-        with ExitStack() as stack:
-            ours = stack.enter_context(_start(OURS, count))
-            answer = ours.ask(do="peaks")
-            if "error" in answer:
-                raise TargetError(
-                    "FER-TGT-002",
-                    f"The native kernels cannot be used: {answer['error']}.",
-                    "Install a C++ compiler, then Ferrule again; `ferrule doctor` tells more.",
-                )
-            peaks = Peaks(**{**answer, "read_gbps": {int(block): rate for block, rate in answer["read_gbps"]}})
-            found.peaks.append(peaks)
-            processes = {OURS: ours}
-            for peer in peers:
-                process = stack.enter_context(_start(peer, count))
-                answer = process.ask(do="version")
-                if "error" in answer:
-                    found.absent[peer] = answer["error"]
-                else:
-                    found.versions[peer] = answer["version"]
-                    processes[peer] = process
-            for number, case in enumerate(cases, 1):
-                tell(f"{number}/{len(cases)}, {count} threads: {case.name}")
-                for package, process in processes.items():
-                    if process.ended:  # by a crash in the last case, which is told there
-                        processes[package] = stack.enter_context(_start(package, count))
-                _measure(case, processes, peaks, rounds, found)
+    with until_interrupted(found):
+        for count in threads:
+            with ExitStack() as stack:
+                processes = _start_all(peers, count, found, stack)
+                for number, case in enumerate(cases, 1):
+                    tell(f"{number}/{len(cases)}, {count} threads: {case.name}")
+                    for package, process in processes.items():
+                        if process.ended:  # by a crash in the last case, which is told there
+                            processes[package] = stack.enter_context(_start(package, count))
+                    _measure(case, processes, found.peaks[-1], rounds, found)
+                    keep(found)
     return found
+
+
+def _start_all(peers: Sequence[str], threads: int, found: Found, stack: ExitStack) -> dict[str, Process]:
+    """Ours, which measures the machine's peaks first, and the peers that are installed."""
+    ours = stack.enter_context(_start(OURS, threads))
+    answer = ours.ask(do="peaks")
+    if "error" in answer:
+        raise TargetError(
+            "FER-TGT-002",
+            f"The native kernels cannot be used: {answer['error']}.",
+            "Install a C++ compiler, then Ferrule again; `ferrule doctor` tells more.",
+        )
+    found.peaks.append(Peaks(**{**answer, "read_gbps": {int(block): rate for block, rate in answer["read_gbps"]}}))
+    processes = {OURS: ours}
+    for peer in peers:
+        process = stack.enter_context(_start(peer, threads))
+        answer = process.ask(do="version")
+        if "error" in answer:
+            found.absent[peer] = answer["error"]
+        else:
+            found.versions[peer] = answer["version"]
+            processes[peer] = process
+    return processes
 
 
 def _start(package: str, threads: int) -> Process:

@@ -16,7 +16,7 @@ import numpy as np
 from ferrule.runtime.bench.measure import host
 from ferrule.runtime.bench.models.case import OURS, PEERS, ModelCase, package_of
 from ferrule.runtime.bench.models.inputs import read_arrays
-from ferrule.runtime.bench.process import Process
+from ferrule.runtime.bench.process import Process, until_interrupted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +30,12 @@ FOOTPRINT_LENGTH = 128
 
 @dataclass
 class Found:
-    """What was measured. absent: peer -> why it is not among the rows; failed: what -> what was raised."""
+    """What was measured. absent: peer -> why it is not among the rows; failed: what -> what was raised.
 
+    complete: whether all was measured.
+    """
+
+    complete: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     footprints: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
@@ -50,10 +54,13 @@ def bench_models(
     rounds: int = 15,
     folder: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    keep: Callable[[Found], None] = lambda found: None,
 ) -> Found:
-    """Measure the models beside the peers that are installed; `tell` gets a line for each step.
+    """Measure the models beside the peers that are installed; `tell` gets a line for each step, `keep` what there is
+    after each shape.
 
-    folder: where the files that are measured stay for the next time; by default they are removed.
+    folder: where the files that are measured stay for the next time; by default they are removed. Ctrl-C ends it early:
+    then what there is comes back, incomplete.
     """
     found = Found()
     for peer in peers:
@@ -62,9 +69,9 @@ def bench_models(
         else:
             found.versions[peer] = metadata.version(PEERS[peer].replace("_", "-"))
     there = [peer for peer in peers if peer in found.versions]
-    with TemporaryDirectory(prefix="ferrule-bench-") as temporary:
+    with until_interrupted(found), TemporaryDirectory(prefix="ferrule-bench-") as temporary:
         for case in cases:
-            _Bench(case, there, (folder or Path(temporary)) / case.name, rounds, found, tell).run(threads)
+            _Bench(case, there, (folder or Path(temporary)) / case.name, rounds, found, tell, keep).run(threads)
     return found
 
 
@@ -72,9 +79,17 @@ class _Bench:
     """One model."""
 
     def __init__(
-        self, case: ModelCase, peers: Sequence[str], root: Path, rounds: int, found: Found, tell: Callable[[str], None]
+        self,
+        case: ModelCase,
+        peers: Sequence[str],
+        root: Path,
+        rounds: int,
+        found: Found,
+        tell: Callable[[str], None],
+        keep: Callable[[Found], None],
     ) -> None:
-        self.case, self.peers, self.root, self.rounds, self.found, self.tell = case, peers, root, rounds, found, tell
+        self.case, self.peers, self.root, self.rounds = case, peers, root, rounds
+        self.found, self.tell, self.keep = found, tell, keep
         self.bytes: dict[tuple[str, str], int] = {}
         self.cosines: dict[tuple[str, str, int], tuple[float, float] | None] = {}
 
@@ -146,6 +161,7 @@ class _Bench:
                         samples.append(processes[way].ask(do="time").get("us", float("nan")))
                 if (OURS, dtype) in times:
                     self.found.rows += self._rows(dtype, shape, length, threads, times)
+                    self.keep(self.found)
 
     def _shape(self, length: int) -> str:
         if length == TEXTS:
@@ -219,6 +235,7 @@ class _Bench:
                         "peak_mb": round(peak["peak_mb"], 1),
                     }
                 )
+                self.keep(self.found)
 
 
 def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
