@@ -45,7 +45,7 @@ class Op {
 
   // Whether the result is the first input but for what is written into it: such an op alone may work in the
   // memory of a state.
-  virtual bool is_write() const { return false; }
+  virtual bool is_write() const;  // else false
 
   // Throws Error for values that are out of range (an index beyond its table).
   virtual void run(const Call& call) const = 0;

@@ -9,6 +9,7 @@ Op::~Op() = default;
 size_t Op::scratch(const std::vector<Spec>&, size_t) const { return 0; }
 bool Op::is_view() const { return false; }
 bool Op::may_overwrite(size_t) const { return false; }
+bool Op::is_write() const { return false; }
 
 #define FERRULE_OP(name) std::unique_ptr<Op> make_##name(const Node& node);
 #define FERRULE_LEFT_OUT(name)

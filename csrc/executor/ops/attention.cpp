@@ -7,6 +7,8 @@
 // has one row for all heads and queries.
 #include "ferrule/attention.h"
 
+#include <math.h>
+
 #include <algorithm>
 
 #include "executor/ops/kernel_op.h"
@@ -92,7 +94,7 @@ class Attention : public KernelOp {
     require_inputs(inputs, count, count);
     for (size_t i = 0; i < mask_index(); ++i) expect_floats(inputs[i], 3);
     const Shape &q = inputs[0].shape, &k = inputs[mask_index() == 1 ? 0 : 1].shape;
-    if (!fits_layout(q, k)) misfit("its inputs " + q.text() + ", " + k.text() + " do not fit its heads");
+    if (!fits_layout(q, k)) misfit_shapes(q, k);
     if (layout_ != kQkv) expect_shape(inputs[2], k);
     ferrule_attention_args args = describe(q, k);
     if (has_mask_) read_mask(inputs.back(), &args);
@@ -101,8 +103,7 @@ class Attention : public KernelOp {
              " differs by head or query, which int8 products lack");
     Spec result = inputs[0];
     if (layout_ == kQkv) result.shape[2] = heads_ * args.head_size;
-    if (result.shape.count() && !scratch_bytes(args, 1))
-      misfit("its inputs " + q.text() + ", " + k.text() + " are too large");
+    if (result.shape.count() && !scratch_bytes(args, 1)) misfit_shapes(q, k);
     return {result};
   }
 

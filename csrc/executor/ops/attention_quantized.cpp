@@ -29,8 +29,7 @@ class AttentionQuantized : public KernelOp {
     require_inputs(inputs, 5 + has_offsets_[0] + has_offsets_[1] + has_ends_);
     expect_floats(inputs[0], 4);
     const Shape &q = inputs[0].shape, &k = inputs[1].shape;
-    if (q.rank != 4 || k.rank != 4 || k[1] == 0 || q[1] % k[1] != 0)
-      misfit("its inputs " + q.text() + ", " + k.text() + " do not fit each other");
+    if (q.rank != 4 || k.rank != 4 || k[1] == 0 || q[1] % k[1] != 0) misfit_shapes(q, k);
     Shape codes = k, scales = k, batch;
     codes[0] = scales[0] = q[0];
     codes[3] = coding_.row_bytes(q[3]);
@@ -43,8 +42,7 @@ class AttentionQuantized : public KernelOp {
       if (has_offsets) expect_shape(inputs[next++], scales);
     }
     if (has_ends_) expect(inputs[next], Dtype::kInt32, batch);
-    if (q.count() && !scratch(inputs, 1))
-      misfit("its inputs " + q.text() + ", " + k.text() + " are too large");
+    if (q.count() && !scratch(inputs, 1)) misfit_shapes(q, k);
     return {inputs[0]};
   }
 
@@ -75,12 +73,6 @@ class AttentionQuantized : public KernelOp {
   }
 
  private:
-  void expect(const Spec& input, Dtype dtype, const Shape& shape) const {
-    require_dtype(input, dtype);
-    if (input.shape != shape)
-      misfit("an input is " + input.shape.text() + " where " + shape.text() + " is needed");
-  }
-
   ferrule_attention_args describe(const Shape& q, const Shape& k) const {
     ferrule_attention_args args = ops::describe_attention(q.dims, k.dims, coding_);
     args.scale = scale_;

@@ -2,6 +2,8 @@
 // integers, for which each image is quantized as it arrives.
 #include "ferrule/conv_depthwise.h"
 
+#include <math.h>
+
 #include <algorithm>
 
 #include "executor/ops/conv.h"

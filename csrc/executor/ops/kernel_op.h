@@ -2,9 +2,6 @@
 #ifndef FERRULE_EXECUTOR_OPS_KERNEL_OP_H
 #define FERRULE_EXECUTOR_OPS_KERNEL_OP_H
 
-#include <float.h>
-#include <math.h>
-
 #include <string>
 #include <vector>
 
@@ -39,17 +36,10 @@ inline ferrule_activation read_activation(const Node& node) {
 }
 
 // A number as float32, finite.
-inline float read_float(const Node& node, const char* attribute) {
-  const double value = node.number(attribute);
-  if (!(fabs(value) <= FLT_MAX)) node.refuse("`" + std::string(attribute) + "` is no finite float32");
-  return static_cast<float>(value);
-}
+float read_float(const Node& node, const char* attribute);
 
 // A whole number of [least, INT32_MAX].
-inline size_t require_size(const Node& node, const char* attribute, int64_t value, int64_t least) {
-  if (value < least || value > INT32_MAX) node.refuse("`" + std::string(attribute) + "` is out of range");
-  return static_cast<size_t>(value);
-}
+size_t require_size(const Node& node, const char* attribute, int64_t value, int64_t least);
 
 inline std::vector<size_t> read_sizes(const Node& node, const char* attribute, size_t count, int64_t least) {
   std::vector<size_t> sizes;
@@ -77,7 +67,9 @@ class KernelOp : public TensorOp {
   ~KernelOp() override;
 
   void expect_floats(const Spec& input, size_t least_rank) const;
-  void expect_shape(const Spec& input, const Shape& shape) const;
+  void expect(const Spec& input, Dtype dtype, const Shape& shape) const;
+  void expect_shape(const Spec& input, const Shape& shape) const { expect(input, Dtype::kFloat32, shape); }
+  [[noreturn]] void misfit_shapes(const Shape& a, const Shape& b) const;
   // `infer` lets nothing through that a kernel refuses but for values.
   void require_ok(ferrule_status status) const;
 };

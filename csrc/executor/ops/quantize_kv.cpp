@@ -21,7 +21,7 @@ class QuantizeKv : public KernelOp {
     require_inputs(inputs, 1);
     expect_floats(inputs[0], 4);
     const Shape& x = inputs[0].shape;
-    if (x.rank != 4 || x[3] == 0) misfit("its input " + x.text() + " has no four axes, or the last is empty");
+    if (x.rank != 4 || x[3] == 0) misfit("its input has other than four axes, or empty rows");
     Spec codes{Dtype::kUint8, x}, scales = inputs[0];
     codes.shape[3] = coding_.row_bytes(x[3]);
     scales.shape[3] = coding_.groups(x[3]);

@@ -40,15 +40,10 @@ class TokenMatch : public KernelOp {
     plan.push(args.batch);
     plan.push(args.tokens);
     if (has_sizes_) expect_shape(inputs[1], plan);
-    if (has_counts_) {
-      require_dtype(inputs.back(), Dtype::kInt32);
-      if (inputs.back().shape != batch)
-        misfit("its counts are " + inputs.back().shape.text() + " where one for each row is needed");
-    }
+    if (has_counts_) expect(inputs.back(), Dtype::kInt32, batch);
     if (!ferrule_token_match_scratch(&args, 1)) misfit("its keys " + keys.text() + " are too large");
-    std::vector<Spec> results = {{Dtype::kInt32, plan}};
-    if (gives_left_) results.push_back({Dtype::kInt32, batch});
-    return results;
+    const Spec spec{Dtype::kInt32, plan};
+    return gives_left_ ? std::vector<Spec>{spec, {Dtype::kInt32, batch}} : std::vector<Spec>{spec};
   }
 
   size_t scratch(const std::vector<Spec>& inputs, size_t threads) const override {
@@ -95,7 +90,7 @@ class TokenMatch : public KernelOp {
   void read_numbers(const Lengths& lengths, ferrule_token_match_args* args) const {
     const int64_t kept = protected_.evaluate(lengths), count = count_.evaluate(lengths);
     if (kept < 0 || kept > INT32_MAX || count < 0 || count > INT32_MAX)
-      misfit("its `protected` is " + std::to_string(kept) + ", its `count` " + std::to_string(count));
+      misfit("its `protected` or `count` is out of range");
     args->protected_tokens = static_cast<size_t>(kept);
     args->count = static_cast<size_t>(count);
   }

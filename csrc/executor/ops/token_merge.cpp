@@ -24,9 +24,7 @@ class TokenMerge : public KernelOp {
     Shape plan;
     plan.push(x[0]);
     plan.push(x[1]);
-    require_dtype(inputs[1], Dtype::kInt32);
-    if (inputs[1].shape != plan)
-      misfit("its plan is " + inputs[1].shape.text() + " where " + plan.text() + " is needed");
+    expect(inputs[1], Dtype::kInt32, plan);
     if (inputs.size() == 3) expect_shape(inputs[2], plan);
     const int64_t left = left_.evaluate(lengths);
     if (left < 1 || left > INT32_MAX) misfit("`left` is " + std::to_string(left));
