@@ -48,9 +48,11 @@ class Preparer:
         from ferrule.converters import find_target
         from ferrule.device_profiles import load
         from ferrule.model import capture
+        from ferrule.recipe import load_recipe
 
+        steps = load_recipe(recipe)  # before the model, which takes longer
         self.model = self.model or as_decoder(load_module(), CAPACITY)
-        graphs = capture(ferrule.compress(self.model, recipe))
+        graphs = capture(ferrule.compress(self.model, steps))
         program = find_target("native").lower()(graphs, load(DEVICE), folder, False)
         (folder / PROGRAM).write_text(json.dumps(program.to_json()))
 
