@@ -62,7 +62,7 @@ class Program:
     def profile(
         self, entry: str, inputs: Sequence[_Tensor]
     ) -> tuple[list[NDArray[Any]], list[tuple[str, str, float]], float]:
-        """The outputs; (op, op with source line, seconds) of every step in the order in which they ran; seconds of all."""
+        """The outputs; (op, op with source line, seconds) of the steps as they ran; seconds of the whole call."""
 
     def memory(self, entry: str) -> dict[str, int]:
         """Bytes: `weights` of all entry points, packed or as they are; of the last run `values`, what the plan takes,

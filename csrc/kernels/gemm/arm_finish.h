@@ -80,13 +80,19 @@ void finish_rows(const ferrule_gemm_args& args, const Panel& panel, size_t row, 
   if (args.uniform && epilogue.bounds && !args.epilogue.residual && args.epilogue.output_scale != 0 &&
       panel.count == kColumns)
     return write_codes(args, panel, row, rows, values);
-  for (size_t r = 0; r < rows; ++r) {
-    const size_t first = panel.count < kLanes ? panel.count : kLanes;
-    finish(args, epilogue, row + r, panel.first, first, add(values[r].half[0], left));
-    if (panel.count > kLanes)
-      finish(args, epilogue, row + r, panel.first + kLanes, panel.count - kLanes,
-             add(values[r].half[1], right));
-  }
+  const size_t first = panel.count < kLanes ? panel.count : kLanes;
+  const auto finish_all = [&](auto finish) {
+    for (size_t r = 0; r < rows; ++r) {
+      finish(args, epilogue, row + r, panel.first, first, add(values[r].half[0], left));
+      if (panel.count > kLanes)
+        finish(args, epilogue, row + r, panel.first + kLanes, panel.count - kLanes,
+               add(values[r].half[1], right));
+    }
+  };
+  if (epilogue.bounds)
+    finish_all([](auto... all) { finish_as<true>(all...); });
+  else
+    finish_all([](auto... all) { finish_as<false>(all...); });
 }
 
 }  // namespace

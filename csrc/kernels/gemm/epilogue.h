@@ -21,6 +21,7 @@ inline F32 requantize(F32 y, F32 inverse, F32 zero) {
 struct Epilogue {
   explicit Epilogue(const ferrule_epilogue& epilogue)
       : bounds(is_bounds(epilogue.activation)),
+        is_relu6(epilogue.activation == FERRULE_ACTIVATION_RELU6),
         lowest(splat(epilogue.activation == FERRULE_ACTIVATION_NONE ? -HUGE_VALF : 0)),
         highest(splat(epilogue.activation == FERRULE_ACTIVATION_RELU6 ? 6 : HUGE_VALF)),
         inverse(splat(1 / epilogue.output_scale)),
@@ -28,16 +29,17 @@ struct Epilogue {
 
   F32 bound(F32 y) const { return min(highest, max(lowest, y)); }
 
-  bool bounds;
+  bool bounds, is_relu6;
   F32 lowest, highest;
   F32 inverse, zero;  // of the output's codes
 };
 
-// Writes output[row][column ..] for the first `count` of kLanes sums, bias added.
-inline void finish(const ferrule_gemm_args& args, const Epilogue& all, size_t row, size_t column,
-                   size_t count, F32 y) {
+// Writes output[row][column ..] for the first `count` of kLanes sums, bias added. kBounds: all.bounds.
+template <bool kBounds>
+inline void finish_as(const ferrule_gemm_args& args, const Epilogue& all, size_t row, size_t column,
+                      size_t count, F32 y) {
   const ferrule_epilogue& epilogue = args.epilogue;
-  y = all.bounds ? all.bound(y) : activate(epilogue.activation, y);
+  y = kBounds ? all.bound(y) : activate(epilogue.activation, y);
   if (epilogue.residual)
     y = add(y, load_some(epilogue.residual + row * epilogue.residual_stride + column, count));
   const size_t at = row * args.output_stride + column;
@@ -45,6 +47,11 @@ inline void finish(const ferrule_gemm_args& args, const Epilogue& all, size_t ro
     store_some(static_cast<float*>(args.output) + at, y, count);
   else
     store_codes(static_cast<int8_t*>(args.output) + at, requantize(y, all.inverse, all.zero), count);
+}
+
+inline void finish(const ferrule_gemm_args& args, const Epilogue& all, size_t row, size_t column,
+                   size_t count, F32 y) {
+  (all.bounds ? finish_as<true> : finish_as<false>)(args, all, row, column, count, y);
 }
 
 }  // namespace

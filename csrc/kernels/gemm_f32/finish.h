@@ -31,10 +31,16 @@ inline void finish_rows(const ferrule_gemm_args& args, const Panel& panel, const
   for_vectors(panel.count, [&](size_t i, size_t count) {
     const F32 scales = load(panel.scales + i), bias = load(panel.bias + i);
     float* output = static_cast<float*>(args.output) + row * args.output_stride + panel.first + i;
-    for (size_t r = 0; r < rows; ++r) {
-      const F32 y = fma(load(sums + r * kColumns + i), scales, bias);
-      store_some(output + r * args.output_stride, epilogue.bound(y), count);
-    }
+    const auto write = [&](auto bound) {
+      for (size_t r = 0; r < rows; ++r) {
+        const F32 y = fma(load(sums + r * kColumns + i), scales, bias);
+        store_some(output + r * args.output_stride, bound(y), count);
+      }
+    };
+    if (epilogue.is_relu6)
+      write([&](F32 y) { return epilogue.bound(y); });
+    else
+      write([&](F32 y) { return max(epilogue.lowest, y); });
   });
 }
 
