@@ -148,6 +148,26 @@ bool gives(const std::string& node, const std::vector<Tensor>& inputs, const Dim
   return check(ok, node);
 }
 
+// Every fn of less, equal, greater and NaN; by a second input, by a number, by a number before the input.
+bool comparisons_pass() {
+  const struct {
+    const char* name;
+    std::vector<uint8_t> of_zero, reversed;
+  } kRows[] = {{"eq", {0, 1, 0, 0}, {0, 1, 0, 0}}, {"ne", {1, 0, 1, 1}, {1, 0, 1, 1}},
+               {"lt", {1, 0, 0, 0}, {0, 0, 1, 0}}, {"le", {1, 1, 0, 0}, {0, 1, 1, 0}},
+               {"gt", {0, 0, 1, 0}, {1, 0, 0, 0}}, {"ge", {0, 1, 1, 0}, {1, 1, 0, 0}}};
+  const Tensor x({4}, std::vector<float>{-1, 0, 1, kNan}), zero({}, std::vector<float>{0});
+  bool ok = true;
+  for (const auto& row : kRows) {
+    const std::string node = fn("compare", row.name), value = node + R"(, "value": 0)";
+    ok &= gives(node, {x, zero}, {4}, row.of_zero, Dtype::kBool);
+    ok &= gives(node, {zero, x}, {4}, row.reversed, Dtype::kBool);
+    ok &= gives(value, {x}, {4}, row.of_zero, Dtype::kBool);
+    ok &= gives(value + R"(, "reversed": true)", {x}, {4}, row.reversed, Dtype::kBool);
+  }
+  return ok;
+}
+
 bool numbers_pass() {
   using F = std::vector<float>;
   using W = std::vector<int64_t>;
@@ -620,9 +640,9 @@ bool refusals_pass() {
 
 bool executor_tensors_pass() {
   bool ok = true;
-  for (const auto passes :
-       {binary_passes, numbers_pass, unary_passes, cast_passes, where_passes, permute_passes, moves_pass,
-        reduce_passes, gather_passes, gather_elements_passes, matmul_passes, graphs_pass, refusals_pass})
+  for (const auto passes : {binary_passes, comparisons_pass, numbers_pass, unary_passes, cast_passes,
+                            where_passes, permute_passes, moves_pass, reduce_passes, gather_passes,
+                            gather_elements_passes, matmul_passes, graphs_pass, refusals_pass})
     ok &= passes();
   return ok;
 }

@@ -6,43 +6,36 @@ namespace ferrule::executor {
 
 namespace {
 
+// Each fn is [a < b] or [a == b] or both, negated or not, of operands in their order or the other: one loop
+// for all of them, since six for each type are large.
 class Compare : public OperandsOp {
  public:
-  explicit Compare(const Node& node)
-      : OperandsOp(node),
-        fn_(static_cast<Fn>(read_choice(node, "fn", {"eq", "ne", "lt", "le", "gt", "ge"}))) {}
+  explicit Compare(const Node& node) : OperandsOp(node) {
+    enum { kEq, kNe, kLt, kLe, kGt, kGe };
+    const size_t fn = read_choice(node, "fn", {"eq", "ne", "lt", "le", "gt", "ge"});
+    less_ = fn >= kLt;
+    equal_ = fn != kLt && fn != kGt;
+    negated_ = fn == kNe;
+    if (fn >= kGt) is_reversed_ = !is_reversed_;
+  }
 
   std::vector<Spec> infer(const std::vector<Spec>& inputs, const Lengths&) override {
     return {{Dtype::kBool, infer_operands(inputs)}};
   }
 
   void run(const Call& call) const override {
-    with_type(call.inputs[0].spec.dtype, [&](auto zero) { run_as<decltype(zero)>(call); });
+    with_type(call.inputs[0].spec.dtype, [&](auto zero) {
+      using T = decltype(zero);
+      const uint8_t less = less_, equal = equal_, negated = negated_;
+      apply<T, uint8_t>(call, [=](T a, T b) {
+        const int holds = ((a < b) & less) | ((a == b) & equal);
+        return static_cast<uint8_t>(holds ^ negated);
+      });
+    });
   }
 
  private:
-  enum Fn { kEq, kNe, kLt, kLe, kGt, kGe };
-
-  template <typename T>
-  void run_as(const Call& call) const {
-    using R = uint8_t;
-    switch (fn_) {
-      case kEq:
-        return apply<T, R>(call, [](T a, T b) -> R { return a == b; });
-      case kNe:
-        return apply<T, R>(call, [](T a, T b) -> R { return a != b; });
-      case kLt:
-        return apply<T, R>(call, [](T a, T b) -> R { return a < b; });
-      case kLe:
-        return apply<T, R>(call, [](T a, T b) -> R { return a <= b; });
-      case kGt:
-        return apply<T, R>(call, [](T a, T b) -> R { return a > b; });
-      case kGe:
-        return apply<T, R>(call, [](T a, T b) -> R { return a >= b; });
-    }
-  }
-
-  Fn fn_;
+  bool less_, equal_, negated_;
 };
 
 }  // namespace
