@@ -20,6 +20,17 @@ constexpr size_t kSparseUnit = 32;                // k whose places share a doub
 constexpr size_t kSparseBlockBytes = 768 * 1024;  // rows that stay in the second-level cache beside panels
 constexpr size_t kSparseAheadBytes = 16 * 1024;   // how far ahead weights that are read once are fetched
 
+// Not part of the function with the loop, whose registers it would take.
+__attribute__((noinline)) void write_tile(const ferrule_gemm_args& args, const Panel& panel, size_t row,
+                                          size_t rows, size_t columns, const float* outputs) {
+  const Epilogue epilogue(args.epilogue);
+  for (size_t r = 0; r < rows; ++r) {
+    for_vectors(panel.count, [&](size_t i, size_t count) {
+      finish(args, epilogue, row + r, panel.first + i, count, load(outputs + r * columns + i));
+    });
+  }
+}
+
 template <typename Kind, size_t kRows, size_t kVectors>
 __attribute__((noinline)) void multiply_sparse_tile(const ferrule_gemm_args& args, const Panel& panel,
                                                     size_t row, size_t distance) {
@@ -67,12 +78,7 @@ __attribute__((noinline)) void multiply_sparse_tile(const ferrule_gemm_args& arg
       store(outputs + r * kColumns + v * kLanes, y);
     }
   }
-  const Epilogue epilogue(args.epilogue);
-  for (size_t r = 0; r < kRows; ++r) {
-    for_vectors(panel.count, [&](size_t i, size_t count) {
-      finish(args, epilogue, row + r, panel.first + i, count, load(outputs + r * kColumns + i));
-    });
-  }
+  write_tile(args, panel, row, kRows, kColumns, outputs);
 }
 
 template <typename Kind, size_t kRows, size_t kVectors>
