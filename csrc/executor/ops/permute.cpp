@@ -9,7 +9,7 @@ namespace ferrule::executor {
 namespace {
 
 constexpr size_t kStrip = 1024;  // rows of a few columns
-constexpr size_t kBlock = 16;  // rows and columns that are swapped at a time: a cache line of float32 each
+constexpr size_t kBlock = 16;    // rows and columns that are swapped at a time: a cache line of float32 each
 
 // Axes of the result and what a step along each is in the input; neighbours that stay neighbours are one.
 struct Walk {

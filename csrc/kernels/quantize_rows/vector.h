@@ -53,7 +53,8 @@ inline F32 bound(F32 x) {
 }
 
 // A product with the reciprocal is off from the quotient by some units in the last place, which changes what
-// it rounds to only beside a tie, and there it is divided. Whether no value of a row with a given range is NaN.
+// it rounds to only beside a tie, and there it is divided. Returns whether no value of a row with a given
+// range is NaN.
 template <bool Bounded>
 bool quantize_row(const float* x, size_t width, Range range, int8_t flip, uint8_t* codes) {
   const F32 scale = splat(range.scale), reciprocal = splat(1 / range.scale);
