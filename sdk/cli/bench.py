@@ -144,7 +144,9 @@ def models(
 
 
 def _told(found: Found) -> dict[str, Any]:
-    return {"command": " ".join(["ferrule", *sys.argv[1:]]), **found.to_json()}
+    from ferrule.runtime.bench.process import command_line
+
+    return {"command": command_line("ferrule", *sys.argv[1:]), **found.to_json()}
 
 
 def _keep(path: Path | None, found: Found) -> None:
