@@ -66,6 +66,8 @@ def test_the_table_of_kernels_is_generated() -> None:
 def test_the_tables_of_models_are_generated() -> None:
     text = (DOCS / "models.md").read_text()
     assert load_tool("tables").render_models(text) == text, "run: python tools/tables.py"
+    text = (ROOT / "docs" / "custom_ops.md").read_text()
+    assert load_tool("tables").render_custom_ops(text) == text, "run: python tools/tables.py"
 
 
 def test_pages_of_commands_and_the_index_are_generated() -> None:

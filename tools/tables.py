@@ -1,5 +1,5 @@
-"""Write the generated tables of README.md (techniques, targets, devices, the demo's as printed), docs/kernels.md and
-docs/models.md.
+"""Write the generated tables of README.md (techniques, targets, devices, the demo's as printed), docs/kernels.md,
+docs/models.md and docs/custom_ops.md.
 
     python tools/tables.py            # techniques, targets, devices, kernels from the code, speeds from docs/results
     python tools/tables.py demo.txt   # and the demo's table, from the saved output of `make demo`
@@ -25,6 +25,7 @@ README = ROOT / "README.md"
 KERNELS = ROOT / "docs" / "kernels.md"
 MODELS, MODELS_FOUND = ROOT / "docs" / "models.md", ROOT / "docs" / "results" / "models.json"
 DECODER_FOUND = ROOT / "docs" / "results" / "decoder.json"
+CUSTOM_OPS, CUSTOM_OPS_FOUND = ROOT / "docs" / "custom_ops.md", ROOT / "docs" / "results" / "custom_ops.json"
 SPEEDS = ROOT / "docs" / "results" / "kernels.json"
 ISAS = ("scalar", "avx2", "avx512", "avx512_bf16", "neon", "dotprod", "i8mm", "sme", "sme_i8")
 
@@ -166,6 +167,23 @@ def _decoder_quality(row: dict[str, Any]) -> str:
     return f"{row['perplexity']:.2f} | {row['cosine']:.4f} | {row['greedy']}/{row['greedy_of']}"
 
 
+def custom_ops_table() -> str:
+    """A row for each layer and way to run it of docs/results/custom_ops.json: times and bytes on each runtime."""
+    found = read_results(CUSTOM_OPS_FOUND)
+    targets = list(dict.fromkeys(row["target"] for row in found["rows"]))
+    ways: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for row in found["rows"]:
+        ways.setdefault((row["group"], row["way"], row["kernel"]), {})[row["target"]] = row
+    lines = ["| layer | way | kernel |" + "".join(f" {target}, ms | bytes |" for target in targets) + " error |"]
+    lines.append("|---|---|---|" + "--:|--:|" * len(targets) + "--:|")
+    for (group, way, kernel), rows in ways.items():
+        cells = [f" {rows[t]['ms']:.3f} | {rows[t]['bytes']:,} |" if t in rows else " | |" for t in targets]
+        error = max(row["error"] for row in rows.values())
+        lines.append(f"| {group} | {way} | {kernel} |{''.join(cells)} {error:.2g} |")
+    told = f"Threads: {found['threads']}; medians of {found['rounds']} rounds. Measured by `{found['command']}`."
+    return "\n".join([*lines, "", told])
+
+
 def fill(text: str, name: str, table: str) -> str:
     """The text with the block `name` replaced."""
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -197,7 +215,13 @@ def render_models(text: str) -> str:
     return text
 
 
+def render_custom_ops(text: str) -> str:
+    """docs/custom_ops.md with its table of speeds."""
+    return fill(text, "speeds", custom_ops_table())
+
+
 if __name__ == "__main__":
+    CUSTOM_OPS.write_text(render_custom_ops(CUSTOM_OPS.read_text()))
     MODELS.write_text(render_models(MODELS.read_text()))
     KERNELS.write_text(render_kernels(KERNELS.read_text()))
     content = render(README.read_text())

@@ -25,7 +25,7 @@ class Found(Protocol):
 
 
 def command_line(*words: str) -> str:
-    """The command that measured, as results tell it: of absolute paths the last part, since folders are a machine's own."""
+    """The command that measured, as results tell it: no folders of this machine, of absolute paths the last part."""
     return shlex.join(Path(word).name if Path(word).is_absolute() else word for word in words)
 
 
