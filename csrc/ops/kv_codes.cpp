@@ -2,6 +2,17 @@
 
 namespace ferrule::ops {
 
+namespace {
+
+// Of an array [batch, heads, tokens, row] without gaps.
+void set_strides(size_t row, size_t tokens, size_t heads, size_t* token, size_t* head, size_t* batch) {
+  *token = row;
+  *head = tokens * row;
+  *batch = heads * *head;
+}
+
+}  // namespace
+
 size_t KvCoding::row_bytes(size_t head_size) const {
   const size_t per_byte = kind == FERRULE_KV_I8 ? 1 : kind == FERRULE_KV_I4 ? 2 : 4;
   return head_size / per_byte + (head_size % per_byte != 0);
@@ -24,17 +35,14 @@ ferrule_quantize_kv_args describe_quantize_kv(const size_t* x, const KvCoding& c
   args.heads = x[1];
   args.tokens = x[2];
   args.head_size = x[3];
-  args.input_token_stride = args.head_size;
-  args.input_head_stride = args.tokens * args.input_token_stride;
-  args.input_batch_stride = args.heads * args.input_head_stride;
   args.kind = coding.kind;
   args.group = coding.group;
-  args.code_token_stride = coding.row_bytes(args.head_size);
-  args.code_head_stride = args.tokens * args.code_token_stride;
-  args.code_batch_stride = args.heads * args.code_head_stride;
-  args.scale_token_stride = coding.groups(args.head_size);
-  args.scale_head_stride = args.tokens * args.scale_token_stride;
-  args.scale_batch_stride = args.heads * args.scale_head_stride;
+  set_strides(args.head_size, args.tokens, args.heads, &args.input_token_stride, &args.input_head_stride,
+              &args.input_batch_stride);
+  set_strides(coding.row_bytes(args.head_size), args.tokens, args.heads, &args.code_token_stride,
+              &args.code_head_stride, &args.code_batch_stride);
+  set_strides(coding.groups(args.head_size), args.tokens, args.heads, &args.scale_token_stride,
+              &args.scale_head_stride, &args.scale_batch_stride);
   return args;
 }
 
@@ -46,18 +54,17 @@ ferrule_attention_args describe_attention(const size_t* query, const size_t* key
   args.head_size = query[3];
   args.kv_heads = keys[1];
   args.key_count = keys[2];
-  args.query_stride = args.output_stride = args.head_size;
-  args.query_head_stride = args.output_head_stride = args.query_count * args.head_size;
-  args.query_batch_stride = args.output_batch_stride = args.query_heads * args.query_head_stride;
+  set_strides(args.head_size, args.query_count, args.query_heads, &args.query_stride, &args.query_head_stride,
+              &args.query_batch_stride);
+  set_strides(args.head_size, args.query_count, args.query_heads, &args.output_stride,
+              &args.output_head_stride, &args.output_batch_stride);
   ferrule_kv& kv = args.keys;
   kv.kind = coding.kind;
   kv.group = coding.group;
-  kv.token_stride = coding.row_bytes(args.head_size);
-  kv.head_stride = args.key_count * kv.token_stride;
-  kv.batch_stride = args.kv_heads * kv.head_stride;
-  kv.scale_token_stride = coding.groups(args.head_size);
-  kv.scale_head_stride = args.key_count * kv.scale_token_stride;
-  kv.scale_batch_stride = args.kv_heads * kv.scale_head_stride;
+  set_strides(coding.row_bytes(args.head_size), args.key_count, args.kv_heads, &kv.token_stride,
+              &kv.head_stride, &kv.batch_stride);
+  set_strides(coding.groups(args.head_size), args.key_count, args.kv_heads, &kv.scale_token_stride,
+              &kv.scale_head_stride, &kv.scale_batch_stride);
   args.values = kv;
   return args;
 }

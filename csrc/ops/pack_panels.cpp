@@ -118,11 +118,14 @@ int32_t sum_entries(const uint8_t* codes, size_t count, const int8_t* palette) {
   return total;
 }
 
-// One panel being written: column c is output feature first + c.
-struct Writer {
+struct Layer {
   const ferrule_linear_spec& spec;
   const ferrule_panel_layout& layout;
   const ferrule_linear_weights& weights;
+};
+
+// One panel being written: column c is output feature first + c.
+struct Writer : Layer {
   uint8_t* panel;
   size_t first, count;
 
@@ -257,10 +260,7 @@ struct Writer {
   }
 };
 
-struct Panels {
-  const ferrule_linear_spec& spec;
-  const ferrule_panel_layout& layout;
-  const ferrule_linear_weights& weights;
+struct Panels : Layer {
   uint8_t* panels;
   std::atomic<float>& worst;
 };
@@ -271,7 +271,7 @@ void write_panels(const Panels* all, size_t begin, size_t end, void*) {
     const size_t first = index * all->layout.columns;
     const size_t count = std::min(all->layout.columns, all->spec.rows - first);
     uint8_t* panel = all->panels + index * all->layout.bytes;
-    const Writer writer = {all->spec, all->layout, all->weights, panel, first, count};
+    const Writer writer = {*all, panel, first, count};
     worst = fmaxf(worst, writer.write());
   }
   float known = all->worst;
@@ -285,7 +285,7 @@ float ferrule::ops::pack_panels(const ferrule_linear_spec& spec, const ferrule_p
                                 const ferrule_linear_weights& weights, uint8_t* panels, ferrule_pool* pool) {
   constexpr size_t kSmallestTask = 1 << 16;  // bytes
   std::atomic<float> worst{0};
-  const Panels all = {spec, layout, weights, panels, worst};
+  const Panels all = {{spec, layout, weights}, panels, worst};
   const size_t count = (spec.rows + layout.columns - 1) / layout.columns;
   const size_t tasks = choose_tasks(count, std::max<size_t>(1, kSmallestTask / layout.bytes), pool);
   run(write_panels, all, count, tasks, pool);

@@ -38,6 +38,12 @@ inline void store_codes(int8_t* p, F32 x, size_t count) {
   _mm512_mask_cvtepi32_storeu_epi8(p, first_lanes(count), _mm512_cvtps_epi32(x));
 }
 
+// The 4 x 4 transposition of a vector's double words, which undoes the order of packing within lanes.
+inline __m512i transpose_words(__m512i a) {
+  const __m512i places = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(places, a);
+}
+
 // Neighbours kept apart: memory holds first[0], second[0], first[1], second[1], ...
 struct F32Pair {
   F32 first, second;

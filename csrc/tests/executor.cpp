@@ -239,4 +239,21 @@ std::string code_of(const std::string& attributes, const std::vector<Tensor>& in
   return "";
 }
 
+bool check(bool holds, const std::string& what) {
+  if (!holds) printf("  wrong: %s\n", what.c_str());
+  return holds;
+}
+
+Tensor draw(Random& random, const std::vector<size_t>& dims, float scale) {
+  std::vector<float> values(shape_of(dims).count());
+  for (float& value : values) value = random.normal() * scale;
+  return Tensor(dims, values);
+}
+
+bool refuses(const char* code, const std::string& node, const std::vector<Tensor>& inputs,
+             const TestConstants& constants) {
+  const std::string found = code_of(node, inputs, constants);
+  return check(found == code, node + " gives " + (found.empty() ? "no error" : found));
+}
+
 }  // namespace ferrule::tests

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "executor/graph.h"
+#include "tests/rig.h"
 
 namespace ferrule::tests {
 
@@ -78,6 +79,16 @@ std::string graph_of(const std::string& attributes, const std::vector<Tensor>& i
 // The code of the Error that run_node throws; "" where it throws none.
 std::string code_of(const std::string& attributes, const std::vector<Tensor>& inputs,
                     const TestConstants& constants = {});
+
+// Says what is wrong where it does not hold.
+bool check(bool holds, const std::string& what);
+
+// float32 of the normal distribution, times `scale`.
+Tensor draw(Random& random, const std::vector<size_t>& dims, float scale = 1);
+
+// Whether run_node refuses the node by this code.
+bool refuses(const char* code, const std::string& node, const std::vector<Tensor>& inputs,
+             const TestConstants& constants = {});
 
 }  // namespace ferrule::tests
 

@@ -1,13 +1,11 @@
 // Ops on coded keys and values: against plain loops over what the codes stand for, in states, and with
 // damaged attributes and inputs.
 #include <math.h>
-#include <stdio.h>
 
 #include <algorithm>
 
 #include "executor/plan.h"
 #include "tests/executor.h"
-#include "tests/rig.h"
 
 namespace ferrule::tests {
 namespace {
@@ -19,22 +17,6 @@ using Bytes = std::vector<uint8_t>;
 using Ends = std::vector<int32_t>;
 
 constexpr size_t kBatch = 2, kHeads = 4, kKvHeads = 2, kQueries = 3, kTokens = 11;
-
-bool check(bool holds, const std::string& what) {
-  if (!holds) printf("  wrong: %s\n", what.c_str());
-  return holds;
-}
-
-Tensor draw(Random& random, const Dims& dims) {
-  Floats values(shape_of(dims).count());
-  for (float& value : values) value = random.normal();
-  return Tensor(dims, values);
-}
-
-bool refuses(const char* code, const std::string& node, const std::vector<Tensor>& inputs) {
-  const std::string found = code_of(node, inputs);
-  return check(found == code, node + " gives " + (found.empty() ? "no error" : found));
-}
 
 // `node` with an output for each of its results.
 std::vector<Tensor> run_all(const std::string& node, const std::vector<Tensor>& inputs, size_t results,

@@ -1,11 +1,9 @@
 // What decoders need of the executor: rotations, gates, caches that are written in place, states that
 // exchange their contents, weights that several entry points share.
 #include <math.h>
-#include <stdio.h>
 
 #include "executor/plan.h"
 #include "tests/executor.h"
-#include "tests/rig.h"
 
 namespace ferrule::tests {
 namespace {
@@ -16,22 +14,6 @@ using executor::Plan;
 using Dims = std::vector<size_t>;
 using Floats = std::vector<float>;
 using Wholes = std::vector<int64_t>;
-
-bool check(bool holds, const std::string& what) {
-  if (!holds) printf("  wrong: %s\n", what.c_str());
-  return holds;
-}
-
-Tensor draw(Random& random, const Dims& dims) {
-  Floats values(shape_of(dims).count());
-  for (float& value : values) value = random.normal();
-  return Tensor(dims, values);
-}
-
-bool refuses(const char* code, const std::string& node, const std::vector<Tensor>& inputs) {
-  const std::string found = code_of(node, inputs);
-  return check(found == code, node + " gives " + (found.empty() ? "no error" : found));
-}
 
 bool rope_matches(bool tokens_first, size_t heads, bool neighbours, size_t table_batch, size_t threads) {
   constexpr size_t kBatch = 2, kTokens = 5, kHeads = 3, kWidth = 10, kHalf = 4;

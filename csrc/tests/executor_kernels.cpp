@@ -33,15 +33,6 @@ bool is_near(const char* what, const Tensor& got, const Tensor& want, float abso
   return same;
 }
 
-// Whether the node is refused with this code.
-bool refuses(const char* code, const std::string& attributes, const std::vector<Tensor>& inputs,
-             const TestConstants& constants = {}) {
-  const std::string found = code_of(attributes, inputs, constants);
-  if (found == code) return true;
-  printf("%s: %s, not %s\n", attributes.c_str(), found.empty() ? "accepted" : found.c_str(), code);
-  return false;
-}
-
 float silu(float x) { return x / (1 + expf(-x)); }
 
 // silu(x . weight^T + bias) + residual.

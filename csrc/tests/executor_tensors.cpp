@@ -1,12 +1,10 @@
 // The executor's ops on tensors, against plain loops.
 #include <math.h>
-#include <stdio.h>
 
 #include <algorithm>
 #include <limits>
 
 #include "tests/executor.h"
-#include "tests/rig.h"
 
 namespace ferrule::tests {
 namespace {
@@ -16,18 +14,6 @@ using executor::Shape;
 using Dims = std::vector<size_t>;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = HUGE_VALF;
-
-bool check(bool holds, const std::string& what) {
-  if (!holds) printf("  wrong: %s\n", what.c_str());
-  return holds;
-}
-
-Tensor draw(Random& random, const Dims& dims, float scale = 1) {
-  Tensor tensor(executor::Spec{Dtype::kFloat32, shape_of(dims)});
-  auto* values = reinterpret_cast<float*>(tensor.memory.get());
-  for (size_t i = 0; i < tensor.count(); ++i) values[i] = random.normal() * scale;
-  return tensor;
-}
 
 template <typename T>
 Tensor draw_whole(Random& random, const Dims& dims, int64_t low, int64_t high, Dtype dtype = dtype_for<T>()) {

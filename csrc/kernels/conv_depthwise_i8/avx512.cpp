@@ -6,6 +6,7 @@
 #include "simd/avx512.h"
 
 #include "simd/activation.h"
+#include "simd/avx512_codes.h"
 
 namespace {
 
@@ -24,14 +25,8 @@ inline Taps load_taps(const int8_t* p) { return _mm512_loadu_si512(p); }
 inline Quads load_quads(const char* p) { return _mm512_load_si512(p); }
 inline I32 dot(I32 sums, Quads inputs, Taps taps) { return dot_codes(sums, inputs, taps); }
 
-// The 4 x 4 transposition of a vector's double words.
-inline __m512i transpose(__m512i a) {
-  const __m512i places = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return _mm512_permutexvar_epi32(places, a);
-}
-
 inline __m512i load_codes(const uint8_t* p, __mmask64 mask, __m512i flip) {
-  return transpose(_mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, p), flip));
+  return transpose_words(_mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, p), flip));
 }
 
 inline void store_quads(char* at, const uint8_t* const sources[4], size_t count, uint8_t flip) {
@@ -48,21 +43,9 @@ inline void store_quads(char* at, const uint8_t* const sources[4], size_t count,
   _mm512_store_si512(at + 192, _mm512_unpackhi_epi16(high_ab, high_cd));
 }
 
-inline __m512i round_codes(F32 y, F32 highest) { return _mm512_cvtps_epi32(min(highest, y)); }
-
 inline void store_codes(int8_t* output, size_t stride, const F32 (&y)[4], Bounds bounds, size_t outputs,
                         size_t count) {
-  const __m512i low =
-      _mm512_packs_epi32(round_codes(y[0], bounds.highest), round_codes(y[1], bounds.highest));
-  const __m512i high =
-      _mm512_packs_epi32(round_codes(y[2], bounds.highest), round_codes(y[3], bounds.highest));
-  const __m512i codes = _mm512_max_epi8(transpose(_mm512_packs_epi16(low, high)),
-                                        _mm512_set1_epi8(static_cast<char>(bounds.lowest)));
-  const __mmask16 mask = first_lanes(count);
-  _mm_mask_storeu_epi8(output, mask, _mm512_castsi512_si128(codes));
-  if (outputs > 1) _mm_mask_storeu_epi8(output + stride, mask, _mm512_extracti32x4_epi32(codes, 1));
-  if (outputs > 2) _mm_mask_storeu_epi8(output + 2 * stride, mask, _mm512_extracti32x4_epi32(codes, 2));
-  if (outputs > 3) _mm_mask_storeu_epi8(output + 3 * stride, mask, _mm512_extracti32x4_epi32(codes, 3));
+  store_code_rows(output, stride, round_codes(y, bounds), outputs, first_lanes(count));
 }
 
 }  // namespace

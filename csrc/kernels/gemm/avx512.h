@@ -14,6 +14,7 @@
 #include "simd/avx512.h"
 
 #include "kernels/gemm/epilogue.h"
+#include "simd/avx512_codes.h"
 
 namespace {
 
@@ -380,44 +381,31 @@ template <size_t Vectors, bool Adds>
 void write_codes(const ferrule_gemm_args& args, const Panel& panel, const Ending& ending,
                  const TileRows& rows) {
   constexpr size_t kTogether = 4 / Vectors;  // rows
-  const __m512i places = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i lowest = _mm512_set1_epi8(static_cast<char>(ending.bounds.lowest));
   const __mmask32 columns = _bzhi_u32(~0u, static_cast<unsigned>(panel.count));
   auto* output = static_cast<int8_t*>(args.output) + rows.first * args.output_stride + panel.first;
   for (size_t first = 0; first < rows.count; first += kTogether) {
     const size_t rest = rows.count - first;
-    __m512i codes[4];
+    F32 y[4];
 #pragma GCC unroll 4
     for (size_t i = 0; i < 4; ++i) {
       const size_t row = first + (i / Vectors < rest ? i / Vectors : 0), v = i % Vectors;
-      F32 y = fma(_mm512_cvtepi32_ps(rows.products(row, kLanes * v)), ending.factor[v], ending.offset[v]);
+      y[i] = fma(_mm512_cvtepi32_ps(rows.products(row, kLanes * v)), ending.factor[v], ending.offset[v]);
       if (Adds) {
         const float* residual =
             args.epilogue.residual + (rows.first + row) * args.epilogue.residual_stride + panel.first;
         const auto mask = static_cast<Mask>(columns >> (kLanes * v));
-        y = fma(_mm512_maskz_loadu_ps(mask, residual + kLanes * v), ending.epilogue.inverse, y);
+        y[i] = fma(_mm512_maskz_loadu_ps(mask, residual + kLanes * v), ending.epilogue.inverse, y[i]);
       }
-      codes[i] = _mm512_cvtps_epi32(min(ending.bounds.highest, y));
     }
-    const __m512i packed =
-        _mm512_packs_epi16(_mm512_packs_epi32(codes[0], codes[1]), _mm512_packs_epi32(codes[2], codes[3]));
-    const __m512i bytes = _mm512_max_epi8(_mm512_permutexvar_epi32(places, packed), lowest);
+    const __m512i codes = round_codes(y, ending.bounds);
     if constexpr (Vectors == 2) {
-      _mm256_mask_storeu_epi8(output, columns, _mm512_castsi512_si256(bytes));
-      output += args.output_stride;
-      if (rest > 1) _mm256_mask_storeu_epi8(output, columns, _mm512_extracti64x4_epi64(bytes, 1));
-      output += args.output_stride;
+      _mm256_mask_storeu_epi8(output, columns, _mm512_castsi512_si256(codes));
+      if (rest > 1)
+        _mm256_mask_storeu_epi8(output + args.output_stride, columns, _mm512_extracti64x4_epi64(codes, 1));
     } else {
-      const auto mask = static_cast<__mmask16>(columns);
-      _mm_mask_storeu_epi8(output, mask, _mm512_castsi512_si128(bytes));
-      output += args.output_stride;
-      if (rest > 1) _mm_mask_storeu_epi8(output, mask, _mm512_extracti32x4_epi32(bytes, 1));
-      output += args.output_stride;
-      if (rest > 2) _mm_mask_storeu_epi8(output, mask, _mm512_extracti32x4_epi32(bytes, 2));
-      output += args.output_stride;
-      if (rest > 3) _mm_mask_storeu_epi8(output, mask, _mm512_extracti32x4_epi32(bytes, 3));
-      output += args.output_stride;
+      store_code_rows(output, args.output_stride, codes, rest, static_cast<Mask>(columns));
     }
+    output += kTogether * args.output_stride;
   }
 }
 

@@ -22,8 +22,7 @@ inline __m512i pack_codes(const Whole (&whole)[4], int zero, int8_t flip) {
   const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(whole[0], whole[1]), zeros);
   const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(whole[2], whole[3]), zeros);
   // Packing works within lanes of 128 bits: four bytes of each vector a lane.
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i codes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+  const __m512i codes = transpose_words(_mm512_packs_epi16(low, high));
   return _mm512_xor_si512(codes, _mm512_set1_epi8(flip));
 }
 
